@@ -1,0 +1,136 @@
+"""The table of ViT variants and the factories made from it."""
+
+import dataclasses
+import difflib
+import re
+
+from mindvit.models.vit import ViT
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One row of the table: the sizes in which variants differ; all else is ViT's default."""
+
+    patch_size: int
+    embed_dim: int
+    num_layers: int
+    num_heads: int
+    mlp_dim: int
+    timm_name: str
+    distilled: bool = False
+    public_files: dict = dataclasses.field(default_factory=dict)  # image size -> file of the Vision suite
+
+    @property
+    def parameters(self):
+        """Numbers in the network at 224 pixels with 1,000 classes."""
+        d, prefix, heads = self.embed_dim, 1 + self.distilled, 1 + self.distilled
+        block = 4 * d * d + 4 * d + 2 * d * self.mlp_dim + self.mlp_dim + d + 4 * d  # attention, MLP, two norms
+        tokens = (prefix + (224 // self.patch_size) ** 2) * d + prefix * d  # position embedding, prefix tokens
+        return self.num_layers * block + tokens + (3 * self.patch_size**2 + 1) * d + 2 * d + heads * (d + 1) * 1000
+
+
+# B, L and H: ViT paper, table 1. Ti and S: Touvron et al., DeiT, 2021, table 1; ViT-Ti and ViT-S have their shapes
+# (Steiner et al., "How to train your ViT?", 2021, table 1).
+VARIANTS = {
+    "vit_t_16": Variant(16, 192, 12, 3, 768, "vit_tiny_patch16"),
+    "vit_s_16": Variant(16, 384, 12, 6, 1536, "vit_small_patch16"),
+    "vit_s_32": Variant(32, 384, 12, 6, 1536, "vit_small_patch32"),
+    "vit_b_16": Variant(16, 768, 12, 12, 3072, "vit_base_patch16",
+                        public_files={224: "vit_b_16_224.ckpt", 384: "vit_b_16_384.ckpt"}),
+    "vit_b_32": Variant(32, 768, 12, 12, 3072, "vit_base_patch32",
+                        public_files={224: "vit_b_32_224_tv.ckpt", 384: "vit_b_32_384.ckpt"}),
+    "vit_l_16": Variant(16, 1024, 24, 16, 4096, "vit_large_patch16",
+                        public_files={224: "vit_l_16_224.ckpt", 384: "vit_l_16_384.ckpt"}),
+    "vit_l_32": Variant(32, 1024, 24, 16, 4096, "vit_large_patch32", public_files={224: "vit_l_32_224_tv.ckpt"}),
+    "vit_h_14": Variant(14, 1280, 32, 16, 5120, "vit_huge_patch14"),
+    "deit_t_16": Variant(16, 192, 12, 3, 768, "deit_tiny_patch16"),
+    "deit_s_16": Variant(16, 384, 12, 6, 1536, "deit_small_patch16"),
+    "deit_b_16": Variant(16, 768, 12, 12, 3072, "deit_base_patch16"),
+    "deit_t_16_distilled": Variant(16, 192, 12, 3, 768, "deit_tiny_distilled_patch16", distilled=True),
+    "deit_s_16_distilled": Variant(16, 384, 12, 6, 1536, "deit_small_distilled_patch16", distilled=True),
+    "deit_b_16_distilled": Variant(16, 768, 12, 12, 3072, "deit_base_distilled_patch16", distilled=True),
+}
+
+
+def list_models():
+    """The names that `create_model` takes, in the order of the table; timm's names are aliases of them."""
+    return list(VARIANTS)
+
+
+def find_variant(name):
+    """(row name, image size or None) for a row's name or a timm name such as `vit_base_patch16_384.augreg_in1k`.
+
+    Raises:
+        ValueError: the name is neither.
+    """
+    if name in VARIANTS:
+        return name, None
+    timm_name, image_size = re.fullmatch(r"(.*?)(?:_(\d+))?(?:\..*)?", name, re.DOTALL).groups()
+    for row, variant in VARIANTS.items():
+        if timm_name == variant.timm_name:
+            return row, image_size and int(image_size)
+    near = difflib.get_close_matches(name, list(VARIANTS) + [variant.timm_name for variant in VARIANTS.values()])
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise ValueError(f"no model is called {name!r}; {hint}Known names: {', '.join(VARIANTS)}")
+
+
+def create_model(name, pretrained=False, **overrides):
+    """Builds a variant of the table.
+
+    Args:
+        name (str): a name of `list_models()` or timm's name for it (`vit_base_patch16_224`).
+        pretrained (bool): loads the Vision suite's public checkpoint for the variant and image size; it is downloaded
+            to `ckpt/`, or to the folder named by MINDVIT_CKPT_DIR, when it is not there.
+        **overrides: arguments of `ViT`, which replace the row's.
+
+    Returns:
+        ViT, in evaluation mode only after `set_train(False)`.
+
+    Raises:
+        ValueError: unknown name, no public checkpoint for the variant, or arguments that ViT refuses.
+        DownloadError: the checkpoint can't be fetched; the message names URL and path.
+    """
+    row, image_size = find_variant(name)
+    sizes = dataclasses.asdict(VARIANTS[row])
+    del sizes["timm_name"], sizes["public_files"]
+    if image_size:
+        sizes["image_size"] = image_size
+    sizes.update(overrides)
+    if pretrained:
+        from mindvit.weights import fetch_public_weights  # the one look to the right: only pretrained=True needs it
+        path = fetch_public_weights(row, sizes.get("image_size", 224))
+    network = ViT(**sizes)
+    if pretrained:
+        from mindvit.weights import load_weights
+        load_weights(network, path)
+    return network
+
+
+def make_factory(row):
+    """The suite's function for one row, with the suite's arguments."""
+
+    def factory(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0,
+                attention_dropout=0.0, drop_path_dropout=0.0):
+        return create_model(
+            row, pretrained, num_classes=num_classes, image_size=image_size, keep_prob=1 - drop_out,
+            attention_keep_prob=1 - attention_dropout, drop_path_keep_prob=1 - drop_path_dropout,
+            representation_size=VARIANTS[row].embed_dim if has_logits else None)
+
+    factory.__name__ = factory.__qualname__ = row
+    factory.__doc__ = f"""Builds `{row}` with the Vision suite's arguments; `create_model` takes all of ViT's.
+
+    Args:
+        num_classes (int): width of the head.
+        image_size (int or (int, int)): image size in pixels.
+        has_logits (bool): a dense layer with tanh before the head.
+        pretrained (bool): loads the suite's public checkpoint; see `create_model`.
+        drop_out, attention_dropout, drop_path_dropout (float): drop rates in [0, 1).
+
+    Returns:
+        ViT.
+    """
+    return factory
+
+
+FACTORIES = {row: make_factory(row) for row in VARIANTS}
+globals().update(FACTORIES)

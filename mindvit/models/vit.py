@@ -1,0 +1,418 @@
+"""The Vision Transformer as cells, with the names and arguments of the MindSpore Vision suite.
+
+Paper: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021 (arXiv 2010.11929), cited below as "ViT".
+Shapes: B images, N tokens, D embedding width, H heads, Dh width of one head.
+"""
+
+import functools
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import Initializer, initializer
+
+from mindvit.models.kernels import GELU, PatchProduct, tanh
+from mindvit.models.preprocessing import Preprocessing
+
+POOLS = ("cls", "mean")
+POSITION_EMBEDDINGS = ("learned", "sincos2d", "none")
+
+
+class TruncatedNormal(Initializer):
+    """Normal values of standard deviation `sigma` after truncation at two deviations, as in Flax and TensorFlow.
+
+    MindSpore's own TruncatedNormal truncates at the absolute values -2 and 2, which for 0.02 truncates nothing, and
+    takes ten times as long.
+    """
+
+    def __init__(self, sigma=0.02):
+        super().__init__(sigma=sigma)
+        self.sigma = sigma / 0.87962566  # the deviation that a unit normal keeps when cut at -2 and 2
+
+    def _initialize(self, arr):
+        rng = np.random.default_rng(np.random.randint(2**31))  # follows mindspore.set_seed
+        values = rng.standard_normal(arr.size, np.float32)
+        outside = np.flatnonzero(np.abs(values) > 2)
+        while outside.size:
+            values[outside] = rng.standard_normal(outside.size, np.float32)
+            outside = outside[np.abs(values[outside]) > 2]
+        values *= np.float32(self.sigma)
+        arr[...] = values.reshape(arr.shape)
+
+
+def dense(in_features, out_features, has_bias=True):
+    """A dense layer with truncated normal (0.02) weights and zero bias, the initialisation of DeiT, BEiT and timm."""
+    return nn.Dense(in_features, out_features, TruncatedNormal(), "zeros", has_bias)
+
+
+def check_probability(**probabilities):
+    for name, value in probabilities.items():
+        if not 0 < value <= 1:
+            raise ValueError(f"{name} is {value}; it is the probability of keeping a value and lies in (0, 1], "
+                             "for example 0.9 to drop one in ten")
+
+
+def check_positive(**sizes):
+    for name, value in sizes.items():
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
+
+
+def pair(value, name):
+    """(height, width) from one number or a pair."""
+    height, width = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, value)
+    check_positive(**{name: height})
+    check_positive(**{name: width})
+    return int(height), int(width)
+
+
+@ms.ops.constexpr(check=False)
+def check_images(shape, channels, height, width):
+    if len(shape) != 4 or tuple(shape[1:]) != (channels, height, width):
+        raise ValueError(f"images have shape {tuple(shape)}; this network takes (batch, {channels}, {height}, {width})"
+                         ". Resize the images, or build the network with their image_size and input_channels")
+
+
+@ms.ops.constexpr(check=False)
+def check_tokens(shape, dim):
+    if len(shape) != 3 or shape[2] != dim:
+        raise ValueError(f"tokens have shape {tuple(shape)}; this cell takes (batch, tokens, {dim})")
+
+
+class DropPath(nn.Cell):
+    """Stochastic depth: in training, drops a whole residual branch per sample and scales the rest by 1 / keep_prob.
+
+    Source: Huang et al., "Deep Networks with Stochastic Depth", 2016, section 3. The mean over draws is the input.
+
+    Args:
+        keep_prob (float): probability of keeping a sample's branch, in (0, 1].
+
+    Inputs and outputs: a float tensor (B, ...).
+
+    Raises:
+        ValueError: keep_prob is outside (0, 1].
+    """
+
+    def __init__(self, keep_prob=1.0):
+        super().__init__()
+        check_probability(keep_prob=keep_prob)
+        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+
+    def construct(self, x):
+        if not self.training:
+            return x
+        return x * self.dropout(ops.ones((x.shape[0],) + (1,) * (x.ndim - 1), x.dtype))  # one draw a sample
+
+
+class Attention(nn.Cell):
+    """Multi-head self-attention (ViT, appendix A, equations 5 to 8).
+
+    Args:
+        dim (int): width D of a token.
+        num_heads (int): heads H.
+        keep_prob (float): probability of keeping a value of the output in training.
+        attention_keep_prob (float): probability of keeping an attention weight in training.
+        qkv_bias (bool): whether query, key and value have a bias.
+        head_dim (int, optional): width Dh of one head; dim / num_heads by default.
+
+    Inputs and outputs: tokens (B, N, D).
+
+    Raises:
+        ValueError: dim is not divisible by num_heads and no head_dim is given, or a probability is outside (0, 1].
+    """
+
+    def __init__(self, dim, num_heads=8, keep_prob=1.0, attention_keep_prob=1.0, qkv_bias=True, head_dim=None):
+        super().__init__()
+        check_positive(dim=dim, num_heads=num_heads)
+        check_probability(keep_prob=keep_prob, attention_keep_prob=attention_keep_prob)
+        if head_dim is None and dim % num_heads:
+            raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}; "
+                             "change one of them, or give head_dim")
+        self.dim, self.num_heads, self.head_dim = dim, num_heads, head_dim or dim // num_heads
+        check_positive(head_dim=self.head_dim)
+        self.scale = self.head_dim**-0.5
+        self.qkv = dense(dim, 3 * num_heads * self.head_dim, qkv_bias)
+        self.attn_drop = nn.Dropout(p=1.0 - attention_keep_prob)
+        self.out = dense(num_heads * self.head_dim, dim)
+        self.out_drop = nn.Dropout(p=1.0 - keep_prob)
+
+    def construct(self, x):
+        check_tokens(x.shape, self.dim)
+        b, n, _ = x.shape
+        qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, self.head_dim).transpose(2, 0, 3, 1, 4)  # (3, B, H, N, Dh)
+        q, k, v = qkv[0], qkv[1], qkv[2]
+        weights = ops.softmax(ops.matmul(q * self.scale, k.swapaxes(-1, -2)), -1)  # (B, H, N, N); eq. 6
+        x = ops.matmul(self.attn_drop(weights), v).transpose(0, 2, 1, 3).reshape(b, n, -1)  # (B, N, H * Dh); eq. 7
+        return self.out_drop(self.out(x))  # (B, N, D); eq. 8
+
+
+class FeedForward(nn.Cell):
+    """The MLP of a block: dense, activation, dropout, dense, dropout (ViT, section 3.1).
+
+    Args:
+        in_features (int): width of the input.
+        hidden_features (int, optional): width of the hidden layer; in_features by default.
+        out_features (int, optional): width of the output; in_features by default.
+        activation (callable): makes the activation cell. `nn.GELU` is the tanh form, taken in whichever shape is fast
+            on the device; `functools.partial(nn.GELU, approximate=False)` is the exact form.
+        keep_prob (float): probability of keeping a value in training.
+
+    Inputs: (..., in_features). Outputs: (..., out_features).
+
+    Raises:
+        ValueError: keep_prob is outside (0, 1].
+    """
+
+    def __init__(self, in_features, hidden_features=None, out_features=None, activation=nn.GELU, keep_prob=1.0):
+        super().__init__()
+        hidden_features, out_features = hidden_features or in_features, out_features or in_features
+        check_positive(in_features=in_features, hidden_features=hidden_features, out_features=out_features)
+        check_probability(keep_prob=keep_prob)
+        self.dense1 = dense(in_features, hidden_features)
+        self.activation = GELU() if activation is nn.GELU else activation()
+        self.dense2 = dense(hidden_features, out_features)
+        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+
+    def construct(self, x):
+        x = self.dropout(self.activation(self.dense1(x)))  # (..., hidden_features)
+        return self.dropout(self.dense2(x))  # (..., out_features)
+
+
+class ResidualCell(nn.Cell):
+    """cell(x) + x (He et al., 2016; ViT, equations 2 and 3).
+
+    Args:
+        cell (nn.Cell): a cell whose output has its input's shape.
+    """
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    def construct(self, x):
+        return self.cell(x) + x
+
+
+class TransformerEncoder(nn.Cell):
+    """Blocks of norm-first attention and MLP, each with a residual connection (ViT, equations 2 and 3).
+
+    Args:
+        dim (int): width D of a token.
+        num_layers (int): number of blocks.
+        num_heads (int): heads in each attention.
+        mlp_dim (int): width of the hidden layer of each MLP.
+        keep_prob, attention_keep_prob (float): see `Attention` and `FeedForward`.
+        drop_path_keep_prob (float): keep probability of the last block's branches; it falls linearly with depth from
+            1 in the first block (Huang et al., 2016, section 3).
+        activation (callable): see `FeedForward`.
+        norm (callable): makes a norm cell from a shape tuple.
+        qkv_bias (bool), head_dim (int, optional): see `Attention`.
+
+    Inputs and outputs: tokens (B, N, D).
+
+    Raises:
+        ValueError: a size is below 1, dim does not divide by num_heads, or a probability is outside (0, 1].
+    """
+
+    def __init__(self, dim, num_layers, num_heads, mlp_dim, keep_prob=1.0, attention_keep_prob=1.0,
+                 drop_path_keep_prob=1.0, activation=nn.GELU, norm=nn.LayerNorm, qkv_bias=True, head_dim=None):
+        super().__init__()
+        check_positive(dim=dim, num_layers=num_layers, num_heads=num_heads, mlp_dim=mlp_dim)
+        check_probability(drop_path_keep_prob=drop_path_keep_prob)
+        layers = []
+        for i in range(num_layers):
+            path_keep_prob = 1 - (1 - drop_path_keep_prob) * i / max(num_layers - 1, 1)
+            attention = Attention(dim, num_heads, keep_prob, attention_keep_prob, qkv_bias, head_dim)
+            mlp = FeedForward(dim, mlp_dim, dim, activation, keep_prob)
+            layers.append(nn.SequentialCell(*(
+                ResidualCell(nn.SequentialCell(norm((dim,)), branch, DropPath(path_keep_prob)))
+                for branch in (attention, mlp))))
+        self.layers = nn.SequentialCell(layers)
+
+    def construct(self, x):
+        return self.layers(x)
+
+
+class PatchEmbedding(nn.Cell):
+    """Cuts an image into patches and projects each to a token (ViT, equation 1).
+
+    Args:
+        image_size (int or (int, int)): image size in pixels, a number or (height, width).
+        patch_size (int or (int, int)): patch size in pixels, a number or (height, width).
+        embed_dim (int): width D of a token.
+        input_channels (int): channels C of the image.
+
+    Inputs: images (B, C, height, width). Outputs: tokens (B, num_patches, D), row by row.
+
+    Raises:
+        ValueError: the image size is not divisible by the patch size; or, when called, images of another shape.
+    """
+
+    def __init__(self, image_size=224, patch_size=16, embed_dim=768, input_channels=3):
+        super().__init__()
+        self.image_size, self.patch_size = pair(image_size, "image_size"), pair(patch_size, "patch_size")
+        check_positive(embed_dim=embed_dim, input_channels=input_channels)
+        for side, image, patch in zip(("height", "width"), self.image_size, self.patch_size):
+            if image % patch:
+                low = image // patch * patch
+                advice = f"{low} or {low + patch}" if low else patch
+                raise ValueError(f"image {side} {image} is not divisible by patch {side} {patch}; use {advice}")
+        self.grid = self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+        self.num_patches = self.grid[0] * self.grid[1]
+        self.input_channels = input_channels
+        # LeCun normal, the default of the Flax convolution in the paper's code
+        fan_in = input_channels * self.patch_size[0] * self.patch_size[1]
+        self.conv = PatchProduct(input_channels, embed_dim, self.patch_size, TruncatedNormal(fan_in**-0.5))
+
+    def construct(self, x):
+        check_images(x.shape, self.input_channels, self.image_size[0], self.image_size[1])
+        return self.conv(x)
+
+
+def sincos2d(grid, dim):
+    """Fixed 2-D sine-cosine position embedding (N, D) of a (rows, columns) grid.
+
+    A quarter of the width each for sin and cos of the column and of the row, frequencies 10000^(-4i/D) (Chen et al.,
+    "An Empirical Study of Training Self-Supervised Vision Transformers", 2021, appendix; big_vision `posemb_sincos_2d`).
+    """
+    if dim % 4:
+        raise ValueError(f"embed_dim {dim} is not divisible by 4, which the sine-cosine position embedding needs")
+    rows, columns = np.mgrid[: grid[0], : grid[1]].reshape(2, -1, 1)  # (N, 1) each
+    omega = 10000.0 ** -(np.arange(dim // 4) / max(dim // 4 - 1, 1))  # (D/4,)
+    return np.concatenate([np.sin(columns * omega), np.cos(columns * omega), np.sin(rows * omega),
+                           np.cos(rows * omega)], axis=1)
+
+
+class ViT(nn.Cell):
+    """Vision Transformer for image classification (ViT, section 3.1, figure 1).
+
+    Args:
+        image_size (int or (int, int)): image size in pixels, a number or (height, width).
+        input_channels (int): channels of the image.
+        patch_size (int or (int, int)): patch size in pixels, a number or (height, width).
+        embed_dim (int): width D of a token.
+        num_layers (int): number of blocks.
+        num_heads (int): heads in each attention.
+        mlp_dim (int): width of the hidden layer of each MLP.
+        keep_prob (float): probability of keeping a value in the dropouts of embedding, attention output, MLP and head.
+        attention_keep_prob (float): probability of keeping an attention weight.
+        drop_path_keep_prob (float): keep probability of the last block's branches, falling linearly from 1.
+        activation (callable): makes the activation cell of the MLPs; see `FeedForward`.
+        norm (callable): makes a norm cell from a shape tuple.
+        pool (str): "cls" reads the class token, "mean" averages the patch tokens.
+        num_classes (int): width of the head; 0 gives the pooled features (B, D).
+        qkv_bias (bool): whether query, key and value have a bias.
+        head_dim (int, optional): width of one attention head; embed_dim / num_heads by default.
+        embed_keep_prob (float, optional): keep probability of the embedding's dropout; keep_prob by default.
+        representation_size (int, optional): width of a dense layer with tanh before the head (ViT, section 3.1; the
+            suite's `has_logits`).
+        class_token (bool): whether a class token goes with the patches; pool="cls" needs it.
+        distilled (bool): a distillation token with a head of its own (Touvron et al., DeiT, 2021, section 4).
+        pos_embedding (str): "learned", "sincos2d" (fixed) or "none".
+        norm_eps (float, optional): epsilon of the norms; by default the norm's own (1e-7 for `nn.LayerNorm`, which the
+            suite's checkpoints assume; timm and torchvision use 1e-6, Hugging Face 1e-12).
+        norm_after_pool (bool): the last norm stands after the pooling instead of before (timm's `fc_norm`).
+
+    Inputs: images (B, C, height, width). Outputs: logits (B, num_classes). A distilled network in training gives the
+    pair (class logits, distillation logits), in evaluation their mean.
+
+    Raises:
+        ValueError: sizes that do not divide, an unknown pool or pos_embedding, a probability outside (0, 1],
+            contradicting arguments; or, when called, images of another shape.
+    """
+
+    def __init__(self, image_size=224, input_channels=3, patch_size=16, embed_dim=768, num_layers=12, num_heads=12,
+                 mlp_dim=3072, keep_prob=1.0, attention_keep_prob=1.0, drop_path_keep_prob=1.0, activation=nn.GELU,
+                 norm=nn.LayerNorm, pool="cls", num_classes=1000, *, qkv_bias=True, head_dim=None, embed_keep_prob=None,
+                 representation_size=None, class_token=True, distilled=False, pos_embedding="learned", norm_eps=None,
+                 norm_after_pool=False):
+        super().__init__()
+        embed_keep_prob = keep_prob if embed_keep_prob is None else embed_keep_prob
+        check_probability(keep_prob=keep_prob, embed_keep_prob=embed_keep_prob)
+        for name, value, allowed in (("pool", pool, POOLS), ("pos_embedding", pos_embedding, POSITION_EMBEDDINGS)):
+            if value not in allowed:
+                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}")
+        if not class_token and (pool == "cls" or distilled):
+            raise ValueError("class_token=False needs pool='mean' and distilled=False")
+        if distilled and (pool != "cls" or representation_size):
+            raise ValueError("distilled=True needs pool='cls' and no representation_size")
+        if norm_after_pool and pool != "mean":
+            raise ValueError("norm_after_pool=True needs pool='mean'; with the class token it changes nothing")
+        if num_classes:
+            check_positive(num_classes=num_classes)
+        if norm_eps is not None:
+            norm = functools.partial(norm, epsilon=norm_eps)
+
+        self.preprocessing = Preprocessing()
+        self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
+        self.num_prefix_tokens = int(class_token) + int(distilled)
+        self.pool, self.distilled, self.num_classes, self.norm_after_pool = pool, distilled, num_classes, norm_after_pool
+        # The class token starts at zero in the paper's code (vision_transformer, models_vit.py).
+        self.cls_token = Parameter(initializer("zeros", (1, 1, embed_dim)), "cls") if class_token else None
+        self.dist_token = Parameter(initializer(TruncatedNormal(), (1, 1, embed_dim)), "dist") if distilled else None
+        self.pos_embedding = self.position_parameter(pos_embedding, embed_dim)
+        self.pos_dropout = nn.Dropout(p=1.0 - embed_keep_prob)
+        self.transformer = TransformerEncoder(embed_dim, num_layers, num_heads, mlp_dim, keep_prob, attention_keep_prob,
+                                              drop_path_keep_prob, activation, norm, qkv_bias, head_dim)
+        self.norm = norm((embed_dim,))
+        self.representation = None
+        if representation_size:
+            check_positive(representation_size=representation_size)
+            self.representation = dense(embed_dim, representation_size)
+        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+        features = representation_size or embed_dim
+        self.dense = dense(features, num_classes) if num_classes else None
+        self.dense_dist = dense(features, num_classes) if num_classes and distilled else None
+
+    def position_parameter(self, kind, embed_dim):
+        """The position embedding (1, prefix + patches, D), or None; learned values start at normal 0.02 (ViT code)."""
+        shape = (1, self.num_prefix_tokens + self.patch_embedding.num_patches, embed_dim)
+        if kind == "learned":
+            return Parameter(initializer(TruncatedNormal(), shape), "pos_embedding")
+        if kind == "sincos2d":
+            values = np.zeros(shape, np.float32)  # the prefix tokens have no place
+            values[0, self.num_prefix_tokens:] = sincos2d(self.patch_embedding.grid, embed_dim)
+            return Parameter(Tensor(values), "pos_embedding", requires_grad=False)
+        return None
+
+    def embed(self, x):
+        """Tokens (B, prefix + patches, D) that enter the encoder, from images (B, C, height, width); ViT, eq. 1."""
+        x = self.patch_embedding(x)  # (B, patches, D)
+        # Under O2 the patch tokens are float16 and these parameters, used outside a cell of theirs, are not: cast.
+        prefix = ()
+        if self.cls_token is not None:
+            prefix += (ops.tile(self.cls_token.astype(x.dtype), (x.shape[0], 1, 1)),)
+        if self.dist_token is not None:
+            prefix += (ops.tile(self.dist_token.astype(x.dtype), (x.shape[0], 1, 1)),)
+        if prefix:
+            x = ops.concat(prefix + (x,), 1)  # (B, prefix + patches, D)
+        if self.pos_embedding is not None:
+            x = x + self.pos_embedding.astype(x.dtype)
+        return self.pos_dropout(x)
+
+    def forward_features(self, x):
+        """Tokens (B, prefix + patches, D) after the encoder and, unless it stands after the pooling, the norm."""
+        x = self.transformer(self.embed(x))
+        return x if self.norm_after_pool else self.norm(x)
+
+    def forward_head(self, x):
+        """Logits (B, num_classes), or pooled features without a head, from the tokens of `forward_features`."""
+        if self.distilled:
+            return self.distilled_head(x)
+        x = x[:, 0] if self.pool == "cls" else ops.mean(x[:, self.num_prefix_tokens:], 1)  # (B, D)
+        if self.norm_after_pool:
+            x = self.norm(x)
+        if self.representation is not None:
+            x = tanh(self.representation(x))  # (B, representation_size)
+        x = self.dropout(x)
+        return x if self.dense is None else self.dense(x)
+
+    def distilled_head(self, x):
+        """DeiT, section 4: a head on each of the two tokens, averaged in evaluation."""
+        x, x_dist = self.dropout(x[:, 0]), self.dropout(x[:, 1])  # (B, D) each
+        if self.dense is not None:
+            x, x_dist = self.dense(x), self.dense_dist(x_dist)
+        return (x, x_dist) if self.training else (x + x_dist) / 2
+
+    def construct(self, x):
+        return self.forward_head(self.forward_features(x))

@@ -1,0 +1,33 @@
+"""Build of mindvit; all package metadata stand here."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+setup(
+    name="mindvit",
+    version="0.1.0",
+    description="The Vision Transformer of the MindSpore Vision suite on today's MindSpore",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=find_packages(include=["mindvit", "mindvit.*"]),
+    package_data={"mindvit.data": ["imagenet1k_classes.tsv", "digits.npz"]},
+    install_requires=[
+        "mindspore>=2.7",
+        "numpy<2",  # with numpy 2 MindSpore's PyNative kernels fail: "numpy.core.multiarray failed to import"
+        "scipy",  # reads the ImageNet devkit's meta.mat
+        "pillow>=10.1",
+        "download>=0.3.5",
+        "jsonargparse[signatures]>=4.49",
+        "safetensors",
+        "matplotlib",
+        "tqdm",
+    ],
+    extras_require={
+        "test": ["pytest", "hypothesis", "scikit-learn", "scikit-image", "ruff"],
+        "libraries": ["transformers", "torch==2.13.0"],  # other libraries' models, for the tests marked `libraries`
+    },
+    entry_points={"console_scripts": ["mindvit=mindvit.cli:main"]},
+)

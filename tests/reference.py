@@ -1,0 +1,62 @@
+"""The Vision Transformer's formulas in numpy float64, written from the papers; the tests compare with these."""
+
+import numpy as np
+from scipy.special import erf, softmax
+
+
+def layer_norm(x, gamma, beta, eps):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps) * gamma + beta
+
+
+def gelu_tanh(x):
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def gelu_erf(x):
+    return 0.5 * x * (1 + erf(x / np.sqrt(2)))
+
+
+def cross_entropy(logits, targets):
+    """Per-image cross entropy (B,) of logits (B, K) against target distributions (B, K)."""
+    logits = logits.astype(np.float64)
+    shifted = logits - logits.max(1, keepdims=True)
+    return -(targets * (shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))).sum(1)
+
+
+def vit(weights, images, *, patch, heads, pool="cls", eps=1e-7, gelu=gelu_tanh, norm_after_pool=False):
+    """Logits from `weights` (native name -> array) and images (B, C, H, W): equations 1 to 8 of the ViT paper."""
+    p = {name: value.astype(np.float64) for name, value in weights.items()}
+
+    def linear(x, name):
+        return x @ p[name + ".weight"].T + p.get(name + ".bias", 0)
+
+    b, c, height, width = images.shape
+    kernel = p["patch_embedding.conv.weight"]  # (D, C, ph, pw)
+    tokens = []
+    for top in range(0, height, patch[0]):
+        for left in range(0, width, patch[1]):
+            window = images[:, :, top:top + patch[0], left:left + patch[1]].astype(np.float64)
+            tokens.append(np.einsum("bchw,dchw->bd", window, kernel) + p["patch_embedding.conv.bias"])
+    x = np.stack(tokens, 1)  # (B, N, D)
+    prefix = [np.broadcast_to(p[name], (b, 1, x.shape[2])) for name in ("cls", "dist") if name in p]
+    x = np.concatenate([*prefix, x], 1) + p.get("pos_embedding", 0)
+    layers = 1 + max(int(name.split(".")[2]) for name in p if name.startswith("transformer"))
+    for i in range(layers):
+        name = f"transformer.layers.{i}.0.cell"
+        y = linear(layer_norm(x, p[name + ".0.gamma"], p[name + ".0.beta"], eps), name + ".1.qkv")
+        q, k, v = np.moveaxis(y.reshape(b, x.shape[1], 3, heads, -1), (2, 3), (0, 2))  # (B, H, N, Dh) each
+        a = softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1]), -1)
+        x = x + linear(np.moveaxis(a @ v, 1, 2).reshape(b, x.shape[1], -1), name + ".1.out")
+        name = f"transformer.layers.{i}.1.cell"
+        y = layer_norm(x, p[name + ".0.gamma"], p[name + ".0.beta"], eps)
+        x = x + linear(gelu(linear(y, name + ".1.dense1")), name + ".1.dense2")
+    if not norm_after_pool:
+        x = layer_norm(x, p["norm.gamma"], p["norm.beta"], eps)
+    if "dist" in p:
+        return (linear(x[:, 0], "dense") + linear(x[:, 1], "dense_dist")) / 2
+    x = x[:, 0] if pool == "cls" else x[:, len(prefix):].mean(1)
+    if norm_after_pool:
+        x = layer_norm(x, p["norm.gamma"], p["norm.beta"], eps)
+    if "representation.weight" in p:
+        x = np.tanh(linear(x, "representation"))
+    return linear(x, "dense") if "dense.weight" in p else x

@@ -1,0 +1,247 @@
+import functools
+
+import mindspore as ms
+import numpy as np
+import pytest
+import reference
+from mindspore import Tensor, nn
+
+from mindvit import (
+    VARIANTS,
+    Attention,
+    DropPath,
+    FeedForward,
+    PatchEmbedding,
+    TransformerEncoder,
+    ViT,
+    create_model,
+    list_models,
+    vit_b_16,
+    vit_l_32,
+)
+from mindvit.models import kernels
+
+TINY = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "num_layers": 2, "num_heads": 4, "mlp_dim": 64,
+        "num_classes": 10}
+
+
+def scatter(network, seed=0):
+    """Gives every parameter of a network random values, so that no zero or one hides a mistake; returns them."""
+    rng = np.random.default_rng(seed)
+    values = {}
+    for parameter in network.get_parameters():
+        values[parameter.name] = rng.normal(0, 0.3, parameter.shape).astype(np.float32)
+        parameter.set_data(Tensor(values[parameter.name]))
+    return values
+
+
+def images(*shape, seed=1):
+    return np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
+
+
+@pytest.fixture(params=["graph", "pynative"])
+def mode(request):
+    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
+    yield request.param
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+CASES = {
+    "suite": ({}, {}),
+    "erf": ({"activation": functools.partial(nn.GELU, approximate=False), "norm_eps": 1e-6},
+            {"gelu": reference.gelu_erf, "eps": 1e-6}),
+    "rectangular": ({"image_size": (32, 48), "patch_size": (8, 4), "input_channels": 1}, {"patch": (8, 4)}),
+    "no qkv bias, wide heads": ({"qkv_bias": False, "head_dim": 12}, {}),
+    "mean pool": ({"pool": "mean"}, {"pool": "mean"}),
+    "mean pool, no class token": ({"pool": "mean", "class_token": False, "pos_embedding": "none"}, {"pool": "mean"}),
+    "norm after mean pool": ({"pool": "mean", "norm_after_pool": True}, {"pool": "mean", "norm_after_pool": True}),
+    "representation": ({"representation_size": 24}, {}),
+    "distilled": ({"distilled": True}, {}),
+    "features": ({"num_classes": 0}, {}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_logits_equal_the_formulas_in_float64(case, mode):
+    arguments, options = CASES[case]
+    network = ViT(**{**TINY, **arguments}).set_train(False)
+    weights = scatter(network)
+    embedding = network.patch_embedding
+    x = images(3, embedding.input_channels, *embedding.image_size)
+    expected = reference.vit(weights, x, **{"patch": embedding.patch_size, "heads": 4, **options})
+    logits = network(Tensor(x)).asnumpy()
+    assert logits.shape == expected.shape
+    assert np.abs(logits - expected).max() / np.ptp(expected) < 1e-5
+
+
+def test_native_names_are_the_tutorials():
+    names = [parameter.name for parameter in ViT(**{**TINY, "num_layers": 1}).get_parameters()]
+    block = "transformer.layers.0."
+    assert set(names) == {
+        "cls", "pos_embedding", "patch_embedding.conv.weight", "patch_embedding.conv.bias", "norm.gamma", "norm.beta",
+        "dense.weight", "dense.bias", block + "0.cell.0.gamma", block + "0.cell.0.beta", block + "0.cell.1.qkv.weight",
+        block + "0.cell.1.qkv.bias", block + "0.cell.1.out.weight", block + "0.cell.1.out.bias",
+        block + "1.cell.0.gamma", block + "1.cell.0.beta", block + "1.cell.1.dense1.weight",
+        block + "1.cell.1.dense1.bias", block + "1.cell.1.dense2.weight", block + "1.cell.1.dense2.bias"}
+
+
+# Published: ViT-B/16 of the Vision suite (design), torchvision's and DeiT's model tables, in numbers of parameters.
+PUBLISHED = {"vit_b_16": 86_567_656, "vit_b_32": 88_224_232, "vit_l_16": 304_326_632, "vit_l_32": 306_535_400,
+             "vit_t_16": 5_717_416, "vit_s_16": 22_050_664, "deit_t_16_distilled": 5_910_800,
+             "deit_s_16_distilled": 22_436_432, "deit_b_16_distilled": 87_338_192, "vit_h_14": 632_045_800}
+
+
+def test_parameter_counts_of_the_table_are_the_published():
+    assert {name: VARIANTS[name].parameters for name in PUBLISHED} == PUBLISHED
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "vit_s_32", "deit_t_16_distilled"])
+def test_networks_have_the_parameters_of_the_table(name):
+    assert sum(parameter.size for parameter in create_model(name).get_parameters()) == VARIANTS[name].parameters
+
+
+def test_timm_names_are_aliases_and_overrides_reach_the_cells():
+    network = create_model("vit_tiny_patch16_384.augreg_in21k", num_classes=7, num_layers=1, mlp_dim=8)
+    assert network.patch_embedding.image_size == (384, 384) and network.dense.weight.shape == (7, 192)
+    assert "vit_b_16" in list_models()
+    with pytest.raises(ValueError, match=r"'vit_base_16'.*did you mean.*Known names: vit_t_16"):
+        create_model("vit_base_16")
+
+
+def test_factories_take_the_suites_words():
+    network = vit_b_16(num_classes=5, image_size=64, has_logits=True, drop_out=0.2, attention_dropout=0.3,
+                       drop_path_dropout=0.4)
+    assert network.representation.weight.shape == (768, 768) and network.dense.weight.shape == (5, 768)
+    attention, mlp = network.transformer.layers[11][0].cell, network.transformer.layers[11][1].cell
+    assert [attention[1].out_drop.p, attention[1].attn_drop.p, mlp[2].dropout.p] == pytest.approx([0.2, 0.3, 0.4])
+    assert vit_l_32.__name__ == "vit_l_32"
+
+
+def test_drop_path_drops_whole_samples_and_keeps_the_mean():
+    ms.set_seed(3)
+    cell, x = DropPath(0.7), np.arange(1, 7, dtype=np.float32).reshape(1, 2, 3)
+    x = np.repeat(x, 20000, 0)
+    y = cell.set_train()(Tensor(x)).asnumpy()
+    ratio = (y / x).round(4)
+    assert (ratio == ratio[:, :1, :1]).all() and set(np.unique(ratio)) == {0, np.float32(1 / 0.7).round(4)}
+    assert abs(ratio[:, 0, 0].mean() - 1) < 1e-4 + 4 * np.sqrt(0.3 / 0.7 / 20000)  # four standard errors
+    assert (cell.set_train(False)(Tensor(x)).asnumpy() == x).all()
+
+
+def test_drop_path_falls_linearly_with_depth():
+    encoder = TransformerEncoder(8, 5, 2, 8, drop_path_keep_prob=0.8)
+    rates = [layer[branch].cell[2].dropout.p for layer in encoder.layers for branch in (0, 1)]
+    assert rates == pytest.approx(np.repeat([0, 0.05, 0.1, 0.15, 0.2], 2))
+
+
+@pytest.mark.parametrize("argument", ["keep_prob", "attention_keep_prob", "drop_path_keep_prob", "embed_keep_prob"])
+def test_every_dropout_acts_in_training_only(argument, mode):
+    network = ViT(**{**TINY, argument: 0.5})
+    scatter(network)
+    x = Tensor(images(4, 3, 32, 32))
+    still = network.set_train(False)(x).asnumpy()
+    assert (network(x).asnumpy() == still).all()
+    network.set_train()
+    assert np.abs(network(x).asnumpy() - still).max() > 1e-3
+    assert np.abs(network(x).asnumpy() - network(x).asnumpy()).max() > 1e-3
+
+
+def test_distilled_gives_a_pair_in_training_and_its_mean_in_evaluation(mode):
+    network = ViT(**TINY, distilled=True)
+    scatter(network)
+    x = Tensor(images(2, 3, 32, 32))
+    pair = network.set_train()(x)
+    mean = network.set_train(False)(x).asnumpy()
+    assert np.abs(pair[0].asnumpy() - pair[1].asnumpy()).max() > 0.1
+    np.testing.assert_allclose((pair[0].asnumpy() + pair[1].asnumpy()) / 2, mean, atol=1e-5)
+
+
+def test_forward_features_and_head_compose_to_the_logits():
+    network = ViT(**TINY).set_train(False)
+    x = Tensor(images(2, 3, 32, 32))
+    tokens = network.forward_features(x)
+    assert tokens.shape == (2, 17, 32)
+    np.testing.assert_allclose(network.forward_head(tokens).asnumpy(), network(x).asnumpy(), atol=1e-6)
+
+
+def test_sine_cosine_positions():
+    network = ViT(**{**TINY, "image_size": (16, 32)}, pos_embedding="sincos2d")
+    assert "pos_embedding" not in [parameter.name for parameter in network.trainable_params()]
+    values = network.pos_embedding.asnumpy()[0]  # (1 + 2 * 4, 32)
+    assert (values[0] == 0).all()
+    omega = 1 / 10000 ** (np.arange(8) / 7)
+    row, column = 1, 2
+    expected = np.concatenate([np.sin(column * omega), np.cos(column * omega), np.sin(row * omega), np.cos(row * omega)])
+    np.testing.assert_allclose(values[1 + row * 4 + column], expected, atol=1e-6)
+
+
+def test_initialisation():
+    ms.set_seed(0)
+    network = create_model("vit_t_16")
+    values = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
+    assert not values["cls"].any() and not values["dense.bias"].any()
+    for name in ("pos_embedding", "dense.weight", "transformer.layers.3.0.cell.1.qkv.weight"):
+        assert abs(values[name].std() / 0.02 - 1) < 0.03 and np.abs(values[name]).max() < 0.046, name
+    assert abs(values["patch_embedding.conv.weight"].std() * np.sqrt(3 * 16 * 16) - 1) < 0.03
+    ms.set_seed(0)
+    again = create_model("vit_t_16")
+    assert all((parameter.asnumpy() == values[parameter.name]).all() for parameter in again.get_parameters())
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 2e-6), (np.float16, 4e-3)])
+def test_composed_and_native_forms_are_equal_forward_and_gradient(dtype, tolerance, monkeypatch):
+    def both(make, x):
+        results = []
+        for composed in (True, False):
+            monkeypatch.setattr(kernels, "composed_forms", lambda composed=composed: composed)
+            ms.set_seed(1)
+            cell = make()
+            if dtype == np.float16:
+                cell.to_float(ms.float16)
+            value = cell(Tensor(x.astype(dtype))).asnumpy()
+            gradient = ms.grad(lambda inputs, cell=cell: cell(inputs).astype(ms.float32).sum())(Tensor(x.astype(dtype)))
+            results.append((value.astype(np.float64), gradient.asnumpy().astype(np.float64)))
+        return results
+
+    x = np.concatenate([np.linspace(-12, 12, 4001), [-60, -30, 30, 60]]).astype(np.float32)
+    for fast, native in zip(*both(kernels.GELU, x)):
+        np.testing.assert_allclose(fast, native, atol=tolerance, rtol=tolerance)
+    x = images(2, 3, 8, 12)
+    for fast, native in zip(*both(lambda: PatchEmbedding((8, 12), 4, 16, 3), x)):
+        assert fast.shape == native.shape
+        np.testing.assert_allclose(fast, native, atol=tolerance * 4, rtol=tolerance)
+
+
+def test_tanh_is_precise():
+    x = np.concatenate([np.linspace(-20, 20, 20001), [-1e4, 1e4]]).astype(np.float32)
+    np.testing.assert_allclose(kernels.tanh(Tensor(x)).asnumpy(), np.tanh(x.astype(np.float64)), atol=3e-6)
+
+
+@pytest.mark.parametrize("build, message", [
+    (lambda: ViT(image_size=225), "image height 225 is not divisible by patch height 16; use 224 or 240"),
+    (lambda: ViT(image_size=(224, 100)), "image width 100 is not divisible by patch width 16; use 96 or 112"),
+    (lambda: ViT(image_size=8), "image height 8 is not divisible by patch height 16; use 16"),
+    (lambda: ViT(image_size=0), "image_size is 0; give a whole number of at least 1"),
+    (lambda: ViT(embed_dim=100, num_heads=12), "dim 100 is not divisible by num_heads 12"),
+    (lambda: ViT(pool="max"), "pool is 'max'; choose one of 'cls', 'mean'"),
+    (lambda: ViT(pos_embedding="rope"), "pos_embedding is 'rope'; choose one of 'learned', 'sincos2d', 'none'"),
+    (lambda: ViT(keep_prob=0.0), r"keep_prob is 0.0; .* \(0, 1\]"),
+    (lambda: Attention(8, 2, attention_keep_prob=1.5), r"attention_keep_prob is 1.5; .* \(0, 1\]"),
+    (lambda: FeedForward(8, keep_prob=-1), r"keep_prob is -1; .* \(0, 1\]"),
+    (lambda: DropPath(2), r"keep_prob is 2; .* \(0, 1\]"),
+    (lambda: ViT(num_classes=-3), "num_classes is -3"),
+    (lambda: ViT(num_layers=0), "num_layers is 0"),
+    (lambda: ViT(class_token=False), "class_token=False needs pool='mean'"),
+    (lambda: ViT(distilled=True, pool="mean"), "distilled=True needs pool='cls'"),
+    (lambda: ViT(embed_dim=30, num_heads=5, pos_embedding="sincos2d"), "embed_dim 30 is not divisible by 4"),
+])
+def test_wrong_arguments_are_refused_with_the_numbers(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_wrong_inputs_are_refused_with_the_numbers(mode):
+    with pytest.raises(ValueError, match=r"\(2, 3, 32, 40\); this network takes \(batch, 3, 32, 32\)"):
+        ViT(**TINY)(Tensor(images(2, 3, 32, 40)))
+    with pytest.raises(ValueError, match=r"\(2, 5, 16\); this cell takes \(batch, tokens, 8\)"):
+        Attention(8, 2)(Tensor(images(2, 5, 16)))
