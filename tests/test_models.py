@@ -171,7 +171,7 @@ def test_sine_cosine_positions():
     assert (values[0] == 0).all()
     omega = 1 / 10000 ** (np.arange(8) / 7)
     row, column = 1, 2
-    expected = np.concatenate([np.sin(column * omega), np.cos(column * omega), np.sin(row * omega), np.cos(row * omega)])
+    expected = np.concatenate([f(place * omega) for place in (column, row) for f in (np.sin, np.cos)])
     np.testing.assert_allclose(values[1 + row * 4 + column], expected, atol=1e-6)
 
 

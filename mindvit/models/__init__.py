@@ -14,6 +14,6 @@ from mindvit.models.vit import (
 )
 
 globals().update(FACTORIES)
-__all__ = ["GELU", "IMAGENET_MEAN", "IMAGENET_STD", "VARIANTS", "Attention", "DropPath", "FeedForward", "PatchEmbedding",
-           "Preprocessing", "ResidualCell", "TransformerEncoder", "ViT", "create_model", "find_variant", "list_models",
-           *FACTORIES]
+__all__ = ["GELU", "IMAGENET_MEAN", "IMAGENET_STD", "VARIANTS", "Attention", "DropPath", "FeedForward",
+           "PatchEmbedding", "Preprocessing", "ResidualCell", "TransformerEncoder", "ViT", "create_model",
+           "find_variant", "list_models", *FACTORIES]

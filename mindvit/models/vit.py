@@ -273,7 +273,7 @@ def sincos2d(grid, dim):
     """Fixed 2-D sine-cosine position embedding (N, D) of a (rows, columns) grid.
 
     A quarter of the width each for sin and cos of the column and of the row, frequencies 10000^(-4i/D) (Chen et al.,
-    "An Empirical Study of Training Self-Supervised Vision Transformers", 2021, appendix; big_vision `posemb_sincos_2d`).
+    "An Empirical Study of Training Self-Supervised Vision Transformers", 2021; `posemb_sincos_2d` of big_vision).
     """
     if dim % 4:
         raise ValueError(f"embed_dim {dim} is not divisible by 4, which the sine-cosine position embedding needs")
@@ -308,6 +308,8 @@ class ViT(nn.Cell):
             suite's `has_logits`).
         class_token (bool): whether a class token goes with the patches; pool="cls" needs it.
         distilled (bool): a distillation token with a head of its own (Touvron et al., DeiT, 2021, section 4).
+        distillation_head (bool): False leaves a distilled network with the class head alone, as Hugging Face's
+            `DeiTForImageClassification` is; then training too gives one output.
         pos_embedding (str): "learned", "sincos2d" (fixed) or "none".
         norm_eps (float, optional): epsilon of the norms; by default the norm's own (1e-7 for `nn.LayerNorm`, which the
             suite's checkpoints assume; timm and torchvision use 1e-6, Hugging Face 1e-12).
@@ -324,8 +326,8 @@ class ViT(nn.Cell):
     def __init__(self, image_size=224, input_channels=3, patch_size=16, embed_dim=768, num_layers=12, num_heads=12,
                  mlp_dim=3072, keep_prob=1.0, attention_keep_prob=1.0, drop_path_keep_prob=1.0, activation=nn.GELU,
                  norm=nn.LayerNorm, pool="cls", num_classes=1000, *, qkv_bias=True, head_dim=None, embed_keep_prob=None,
-                 representation_size=None, class_token=True, distilled=False, pos_embedding="learned", norm_eps=None,
-                 norm_after_pool=False):
+                 representation_size=None, class_token=True, distilled=False, distillation_head=True,
+                 pos_embedding="learned", norm_eps=None, norm_after_pool=False):
         super().__init__()
         embed_keep_prob = keep_prob if embed_keep_prob is None else embed_keep_prob
         check_probability(keep_prob=keep_prob, embed_keep_prob=embed_keep_prob)
@@ -334,8 +336,8 @@ class ViT(nn.Cell):
                 raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}")
         if not class_token and (pool == "cls" or distilled):
             raise ValueError("class_token=False needs pool='mean' and distilled=False")
-        if distilled and (pool != "cls" or representation_size):
-            raise ValueError("distilled=True needs pool='cls' and no representation_size")
+        if distilled and (pool != "cls" or representation_size and distillation_head):
+            raise ValueError("distilled=True needs pool='cls' and, with its distillation_head, no representation_size")
         if norm_after_pool and pool != "mean":
             raise ValueError("norm_after_pool=True needs pool='mean'; with the class token it changes nothing")
         if num_classes:
@@ -346,7 +348,8 @@ class ViT(nn.Cell):
         self.preprocessing = Preprocessing()
         self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
         self.num_prefix_tokens = int(class_token) + int(distilled)
-        self.pool, self.distilled, self.num_classes, self.norm_after_pool = pool, distilled, num_classes, norm_after_pool
+        self.pool, self.norm_after_pool = pool, norm_after_pool
+        self.distilled, self.num_classes = distilled, num_classes
         # The class token starts at zero in the paper's code (vision_transformer, models_vit.py).
         self.cls_token = Parameter(initializer("zeros", (1, 1, embed_dim)), "cls") if class_token else None
         self.dist_token = Parameter(initializer(TruncatedNormal(), (1, 1, embed_dim)), "dist") if distilled else None
@@ -362,7 +365,8 @@ class ViT(nn.Cell):
         self.dropout = nn.Dropout(p=1.0 - keep_prob)
         features = representation_size or embed_dim
         self.dense = dense(features, num_classes) if num_classes else None
-        self.dense_dist = dense(features, num_classes) if num_classes and distilled else None
+        self.distillation_head = distilled and distillation_head
+        self.dense_dist = dense(features, num_classes) if num_classes and self.distillation_head else None
 
     def position_parameter(self, kind, embed_dim):
         """The position embedding (1, prefix + patches, D), or None; learned values start at normal 0.02 (ViT code)."""
@@ -397,7 +401,7 @@ class ViT(nn.Cell):
 
     def forward_head(self, x):
         """Logits (B, num_classes), or pooled features without a head, from the tokens of `forward_features`."""
-        if self.distilled:
+        if self.distillation_head:
             return self.distilled_head(x)
         x = x[:, 0] if self.pool == "cls" else ops.mean(x[:, self.num_prefix_tokens:], 1)  # (B, D)
         if self.norm_after_pool:

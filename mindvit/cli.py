@@ -1,0 +1,98 @@
+"""The `mindvit` command: one thin function a subcommand."""
+
+import dataclasses
+import re
+import sys
+
+from jsonargparse import ArgumentParser
+
+from mindvit import __version__, data, engine, models, weights
+
+
+def train(job):
+    """Train a network and validate it after every epoch."""
+    engine.train(job)
+
+
+def evaluate(job):
+    """Measure the top-1 and top-5 accuracy of a checkpoint."""
+    engine.evaluate(job)
+
+
+def predict(job):
+    """Name what is in images and write annotated copies."""
+    return any("error" in record for record in engine.predict(job))  # exit status 1 when an image is unreadable
+
+
+def list_models():
+    """List the variants."""
+    row = "{:20} {:>5} {:>5} {:>6} {:>5} {:>5} {:>11}  {:32} {}"
+    print(row.format("name", "patch", "width", "layers", "heads", "mlp", "parameters", "timm's name", "public weights"))
+    for name, variant in models.VARIANTS.items():
+        print(row.format(name, variant.patch_size, variant.embed_dim, variant.num_layers, variant.num_heads,
+                         variant.mlp_dim, f"{variant.parameters:,}", f"{variant.timm_name}_224",
+                         ", ".join(map(str, variant.public_files))).rstrip())
+
+
+def download(what: list[str], data_root: str = "dataset"):
+    """Fetch the ImageNet subset (`dataset`) or public checkpoints (`vit_b_16`, `vit_base_patch16_384`, ...).
+
+    Args:
+        what: dataset, or names of models.
+        data_root: folder for the data set.
+    """
+    for name in what:
+        if name == "dataset":
+            print(data.download_imagenet_subset(data_root))
+        else:
+            variant, image_size = models.find_variant(name)
+            print(weights.fetch_public_weights(variant, image_size or 224))
+
+
+def build_parser():
+    """The parser of the command line; flags and `--config FILE.yaml` are the same thing."""
+    parser = ArgumentParser(prog="mindvit", description="Vision Transformers for MindSpore", version=__version__,
+                            allow_abbrev=False)
+    commands = parser.add_subcommands(required=True)
+
+    def add(name, function):
+        description = function.__doc__.splitlines()[0]
+        command = ArgumentParser(description=description, allow_abbrev=False)
+        commands.add_subcommand(name, command, help=description)
+        return command
+
+    add("quickstart", engine.quickstart).add_function_arguments(engine.quickstart, as_group=False)
+    for name, (function, job) in JOBS.items():
+        command = add(name, function)
+        command.add_argument("--config", action="config", help="YAML file with the same names as the flags")
+        if name == "predict":
+            command.add_argument("paths", nargs="*", default=[], help="images, or folders searched for images")
+        command.add_class_arguments(job, skip={"paths"}, as_group=False)
+    add("models", list_models)
+    command = add("download", download)
+    command.add_argument("what", nargs="+", help="dataset, or names of models")
+    command.add_function_arguments(download, skip={"what"}, as_group=False)
+    return parser
+
+
+JOBS = {"train": (train, engine.TrainJob), "eval": (evaluate, engine.EvalJob), "predict": (predict, engine.PredictJob)}
+FUNCTIONS = {"quickstart": engine.quickstart, "models": list_models, "download": download}
+
+
+def main(args=None):
+    """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error."""
+    words = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word)  # --device-target as well
+             for word in (sys.argv[1:] if args is None else args)]
+    parser = build_parser()
+    namespace = parser.instantiate(parser.parse_args(words))
+    name = namespace.subcommand
+    options = vars(namespace[name]) if namespace.get(name) else {}
+    try:
+        if name in FUNCTIONS:
+            FUNCTIONS[name](**options)
+            return 0
+        function, job = JOBS[name]
+        return int(bool(function(job(**{field.name: options[field.name] for field in dataclasses.fields(job)}))))
+    except (OSError, ValueError) as error:
+        print(f"mindvit {name}: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,179 @@
+"""Pictures in folders: ImageNet and its subsets, any folder of class folders, and loose pictures to predict."""
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mindvit.data.classes import DEVKIT, imagenet_classes, index2label
+from mindvit.data.images import IMAGE_SUFFIXES, read_image
+from mindvit.data.pipeline import ImageDataset
+
+_SPLITS = ("train", "val", "infer")
+
+
+class ImageFolder(ImageDataset):
+    """Pictures in class folders, `path`/{train,val,infer}/<class>/**/*.{jpg,jpeg,png,bmp,webp}; also named `ImageNet`.
+
+    Where all class folders have names of the 1,000 ImageNet classes (n02107142), the label is the class's index among
+    the 1,000, however many folders are there. Other names are classes in sorted order. The folders of `path`/train, if
+    there, define the classes of every split. Hidden files and folders are left out.
+
+    A `path` without the folders train, val and infer may hold the class folders itself: then evenly spaced pictures of
+    each class, `val_fraction` of them and at least one, make "val" and the others "train"; a class with one picture has
+    it in "train".
+
+    "infer" may also hold loose pictures; their label is -1.
+
+    Args:
+        path: the data set folder.
+        split: "train", "val" or "infer".
+        num_classes: size of the head, to be checked. ImageNet names accept 1000 (the default) or the number of folders,
+            which makes the labels 0..n-1 in sorted order; other names accept the number of folders.
+        val_fraction: part of each class to hold out where there are no split folders.
+        **pipeline: the other arguments of `ImageDataset`.
+
+    Attributes:
+        files: list of paths.
+        labels: list of int, one for each file.
+        classes: list of class names; the position is the label.
+
+    Raises:
+        FileNotFoundError: no folder for this split; the message says what is expected.
+        ValueError: a class folder without pictures, a class that train does not know, or `num_classes` that does not
+            fit.
+    """
+
+    def __init__(self, path, split="train", *, num_classes=None, val_fraction=0.2, **pipeline):
+        super().__init__(path, split, **pipeline)
+        root, whole = self._locate()
+        folders = _class_folders(root)
+        if not folders and split != "infer":
+            raise FileNotFoundError(f"no class folders in {root}; {self._layout()}")
+        train = self.path / "train"
+        names = _class_folders(train) if train.is_dir() else folders
+        label_of = self._set_classes(names, num_classes)
+
+        self.files, self.labels = [], []
+        if split == "infer":
+            loose = sorted(file for file in root.iterdir() if _is_image(file))
+            self.files, self.labels = loose, [-1] * len(loose)
+        for name in folders:
+            files = list_images(root / name)
+            if not files:
+                raise ValueError(f"no pictures in the class folder {root / name}; add some "
+                                 f"({', '.join(sorted(IMAGE_SUFFIXES))}) or remove the folder")
+            if name not in label_of:
+                raise ValueError(f"the class folder {root / name} is not among the {len(names)} classes of {train}")
+            if whole:
+                held_out = _held_out(len(files), val_fraction)
+                files = [file for i, file in enumerate(files) if (i in held_out) == (split == "val")]
+            self.files += files
+            self.labels += [label_of[name]] * len(files)
+        if not self.files:
+            raise FileNotFoundError(f"no pictures for {split!r} in {root}; {self._layout()}")
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, index):
+        return read_image(self.files[index]), np.int32(self.labels[index])
+
+    def _locate(self):
+        """Return the folder that holds the class folders, and whether train and val share it."""
+        if (self.path / self.split).is_dir():
+            return self.path / self.split, False
+        has_splits = any((self.path / split).is_dir() for split in _SPLITS)
+        if has_splits or self.split == "infer" or not self.path.is_dir():
+            raise FileNotFoundError(f"no folder {self.path / self.split}; {self._layout()}")
+        return self.path, True
+
+    def _layout(self):
+        other = f"{self.path}/infer/*.jpg" if self.split == "infer" else f"{self.path}/<class>/*.jpg"
+        return f"expected pictures as {self.path}/{self.split}/<class>/*.jpg or {other}"
+
+    def _set_classes(self, names, num_classes):
+        """Set `classes` to what `num_classes` asks for; return the label of each folder name."""
+        all_wnids = [wnid for wnid, _ in imagenet_classes()]
+        by_wnid = set(names) <= set(all_wnids)
+        accepted = {len(names), 1000} if by_wnid else {len(names)}
+        if num_classes is None:
+            num_classes = 1000 if by_wnid else len(names)
+        if num_classes not in accepted:
+            raise ValueError(f"the head has {num_classes} classes, but {self.path} has {len(names)} class folders"
+                             f"{' with ImageNet names' if by_wnid else ''}; set num_classes to "
+                             f"{' or '.join(str(count) for count in sorted(accepted))}")
+        if not by_wnid:
+            self.classes = names
+            return {name: label for label, name in enumerate(names)}
+        if num_classes == 1000:
+            names = all_wnids
+        imagenet_names = index2label(self.path)
+        self.classes = [imagenet_names[all_wnids.index(name)] for name in names]
+        return {name: label for label, name in enumerate(names)}
+
+
+def list_images(folder):
+    """List the pictures in `folder` and the folders below it, sorted by path; hidden ones are left out."""
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in files if _is_image(Path(name))]
+    return sorted(found)
+
+
+def read_dataset(path):
+    """List the pictures to predict.
+
+    Args:
+        path: one picture, or a folder of pictures or of class folders.
+
+    Returns:
+        (list of str, the paths sorted; list of int, their positions 0..n-1).
+
+    Raises:
+        FileNotFoundError: there is no such file or folder, or no picture in it.
+    """
+    path = Path(path)
+    files = [path] if path.is_file() else list_images(path)
+    if not files:
+        raise FileNotFoundError(f"no pictures in {path}; expected one of {', '.join(sorted(IMAGE_SUFFIXES))} or a "
+                                "folder of them")
+    return [str(file) for file in files], list(range(len(files)))
+
+
+class DatasetGenerator:
+    """Source of encoded pictures and labels for `mindspore.dataset.GeneratorDataset`, always in the order given.
+
+    It can be iterated but not indexed, because GeneratorDataset shuffles whatever it can index unless told otherwise,
+    and results are matched to pictures by their position.
+
+    Args:
+        images: paths, as from `read_dataset`.
+        labels: int, one for each path.
+    """
+
+    def __init__(self, images, labels):
+        self.images = images
+        self.labels = labels
+
+    def __len__(self):
+        return len(self.images)
+
+    def __iter__(self):
+        for image, label in zip(self.images, self.labels):
+            yield read_image(image), np.int32(label)
+
+
+def _class_folders(root):
+    return sorted(entry.name for entry in root.iterdir()
+                  if entry.is_dir() and not entry.name.startswith(".") and entry.name != DEVKIT)
+
+
+def _is_image(file):
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
+def _held_out(count, fraction):
+    """Positions of about `fraction` of `count` pictures, evenly spaced: at least one of two, none of one."""
+    held_out = min(max(1, round(count * fraction)), count - 1)
+    return {i * count // held_out for i in range(held_out)}

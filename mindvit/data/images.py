@@ -1,0 +1,92 @@
+"""Reading one picture file: as the RGB a person sees, or as bytes that MindSpore's Decode turns into that RGB."""
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+# What Pillow may recognise, whatever the file is called: formats outside this list can start other programs.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
+_ORIENTATION = 0x0112  # EXIF tag
+
+
+def open_rgb(path):
+    """Read a picture as the RGB a person sees.
+
+    The EXIF orientation is applied, transparency is laid on white, 16-bit gray is scaled to 8 bits, the first frame of
+    an animation is taken. Colour profiles are ignored.
+
+    Args:
+        path: JPEG, PNG, BMP, WebP or GIF file; its content counts, not its name.
+
+    Returns:
+        PIL.Image of mode "RGB".
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, truncated or no picture; the message names file and reason.
+    """
+    return _decode(Path(path).read_bytes(), path)
+
+
+def read_image(path):
+    """Read a picture as encoded bytes that `mindspore.dataset.vision.Decode` turns into the pixels of `open_rgb`.
+
+    A complete RGB or gray JPEG without rotation is passed through untouched; anything else is decoded by Pillow and
+    encoded again as BMP, which loses nothing and costs MindSpore least to decode.
+
+    Args:
+        path: as for `open_rgb`.
+
+    Returns:
+        uint8 array of one dimension.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `open_rgb`.
+    """
+    data = Path(path).read_bytes()
+    if _is_plain_jpeg(data):
+        return np.frombuffer(data, np.uint8)
+    return encode(_decode(data, path))
+
+
+def encode(image):
+    """Encode an RGB `PIL.Image` losslessly; returns a one-dimensional uint8 array for `vision.Decode`."""
+    buffer = io.BytesIO()
+    image.save(buffer, "BMP")
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+def _is_plain_jpeg(data):
+    if not (data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")):
+        return False
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:  # reads the header only
+            return (image.format == "JPEG" and image.mode in ("RGB", "L")
+                    and image.getexif().get(_ORIENTATION, 1) == 1)
+    except Exception:  # _decode reads the whole file and says what is wrong with it
+        return False
+
+
+def _decode(data, path):
+    if not data:
+        raise ValueError(f"cannot read the picture {path}: the file is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except Image.UnidentifiedImageError:
+        raise ValueError(f"cannot read the picture {path}: not a JPEG, PNG, BMP, WebP or GIF file") from None
+    except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, EOFError and more
+        raise ValueError(f"cannot read the picture {path}: {error}") from error
+
+
+def _to_rgb(image):
+    if image.mode.startswith("I"):  # 16-bit gray, 0 to 65535
+        return Image.fromarray((np.asarray(image, np.float64) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,187 @@
+"""Callbacks for `mindspore.train.Model`: lines and bars, validation with best and last weights, the metrics file."""
+
+import csv
+import math
+import pathlib
+import sys
+import time
+
+import mindspore as ms
+import numpy as np
+from mindspore.train import Callback
+
+from mindvit.files import replacing
+from mindvit.visualize.curves import save_curves
+
+
+def step_loss(params):
+    """The loss of the step that just ended, as a float.
+
+    Raises:
+        ValueError: it is NaN or infinite, which ends the training.
+    """
+    outputs = params.net_outputs
+    loss = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+    loss = float(np.mean(loss.asnumpy())) if isinstance(loss, ms.Tensor) else float(loss)
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss is {loss} at step {params.cur_step_num} (epoch {params.cur_epoch_num}); training "
+                         "stops. Lower the learning rate, warm up longer, or check the images and labels")
+    return loss
+
+
+def learning_rate_at(lr_init, step):
+    """The learning rate of a step, counted from 1, in a schedule; a number stands for itself."""
+    return lr_init[step - 1] if isinstance(lr_init, (list, tuple, np.ndarray)) else lr_init
+
+
+class EpochLoss(Callback):
+    """What the progress callbacks share: time and losses of the running epoch."""
+
+    def on_train_epoch_begin(self, run_context):
+        self.losses, self.epoch_start = [], time.time()
+
+    def on_train_step_begin(self, run_context):
+        self.step_start = time.time()
+
+    def on_train_step_end(self, run_context):
+        self.losses.append(step_loss(run_context.original_args()))
+
+
+class LossMonitor(EpochLoss):
+    """Prints loss, time and learning rate of steps and epochs in the Vision suite's format.
+
+    Args:
+        lr_init (float or sequence of float, optional): the learning rate, or that of each step.
+        per_print_times (int): steps between two lines.
+
+    Raises:
+        ValueError: the loss is NaN or infinite.
+    """
+
+    def __init__(self, lr_init=None, per_print_times=1):
+        super().__init__()
+        self.lr_init, self.per_print_times = lr_init, per_print_times
+        self.last_printed = 0
+
+    def on_train_step_end(self, run_context):
+        super().on_train_step_end(run_context)
+        params = run_context.original_args()
+        if params.cur_step_num - self.last_printed < self.per_print_times:
+            return
+        self.last_printed = params.cur_step_num
+        lr = learning_rate_at(self.lr_init, params.cur_step_num)
+        print(f"Epoch:[{params.cur_epoch_num - 1:3d}/{params.epoch_num:3d}], "
+              f"step:[{(params.cur_step_num - 1) % params.batch_num + 1:5d}/{params.batch_num:5d}], "
+              f"loss:[{self.losses[-1]:5.3f}/{np.mean(self.losses):5.3f}], "
+              f"time:{(time.time() - self.step_start) * 1000:5.3f} ms, "
+              f"lr:{'None' if lr is None else format(lr, '5.5f')}", flush=True)
+
+    def on_train_epoch_end(self, run_context):
+        milliseconds = (time.time() - self.epoch_start) * 1000
+        print(f"Epoch time: {milliseconds:5.3f} ms, "
+              f"per step time: {milliseconds / run_context.original_args().batch_num:5.3f} ms, "
+              f"avg loss: {np.mean(self.losses):5.3f}", flush=True)
+
+
+class ProgressBar(EpochLoss):
+    """A bar for each epoch on a terminal, with mean loss and learning rate.
+
+    Args:
+        lr_init (float or sequence of float): the learning rate, or that of each step.
+    """
+
+    def __init__(self, lr_init):
+        super().__init__()
+        self.lr_init = lr_init
+
+    def on_train_epoch_begin(self, run_context):
+        from tqdm import tqdm
+
+        super().on_train_epoch_begin(run_context)
+        params = run_context.original_args()
+        self.bar = tqdm(total=params.batch_num, desc=f"epoch {params.cur_epoch_num}/{params.epoch_num}", unit="step")
+
+    def on_train_step_end(self, run_context):
+        super().on_train_step_end(run_context)
+        params = run_context.original_args()
+        self.bar.set_postfix(loss=f"{np.mean(self.losses):.3f}",
+                             lr=f"{learning_rate_at(self.lr_init, params.cur_step_num):.2e}", refresh=False)
+        self.bar.update((params.cur_step_num - 1) % params.batch_num + 1 - self.bar.n)
+
+    def on_train_epoch_end(self, run_context):
+        self.bar.close()
+
+
+def progress(lr_init, log_every):
+    """A progress bar on a terminal, plain lines elsewhere."""
+    return ProgressBar(lr_init) if sys.stderr.isatty() else LossMonitor(lr_init, log_every)
+
+
+def save_checkpoint(network, path):
+    """Saves the network's parameters to a MindSpore .ckpt, complete or not at all."""
+    with replacing(path) as temporary:
+        ms.save_checkpoint(network, str(temporary))
+
+
+class ValAccMonitor(Callback):
+    """Validates after every `interval` epochs and at the end; keeps best.ckpt and last.ckpt.
+
+    Args:
+        model (mindspore.train.Model): the model being trained, with metrics.
+        dataset_val (mindspore Dataset): validation images.
+        interval (int): epochs between validations.
+        ckpt_directory (str): folder of best.ckpt and last.ckpt.
+        metric_name (str): the metric that decides what is best, higher being better.
+        dataset_sink_mode (bool): see `Model.eval`.
+
+    The results of the latest validation stand in the callback parameters as `eval_results`, as in `Model.fit`.
+    """
+
+    def __init__(self, model, dataset_val, interval=1, ckpt_directory="./", metric_name="Top_1_Accuracy",
+                 dataset_sink_mode=False):
+        super().__init__()
+        self.model, self.dataset_val, self.interval = model, dataset_val, interval
+        self.folder, self.metric_name = pathlib.Path(ckpt_directory), metric_name
+        self.dataset_sink_mode = dataset_sink_mode
+        self.best, self.best_epoch = -math.inf, 0
+
+    def on_train_epoch_end(self, run_context):
+        params = run_context.original_args()
+        save_checkpoint(params.network, self.folder / "last.ckpt")
+        params.eval_results = {}
+        if params.cur_epoch_num % self.interval and params.cur_epoch_num != params.epoch_num:
+            return
+        params.eval_results = self.model.eval(self.dataset_val, dataset_sink_mode=self.dataset_sink_mode)
+        value = params.eval_results[self.metric_name]
+        if value > self.best:
+            self.best, self.best_epoch = value, params.cur_epoch_num
+            save_checkpoint(params.network, self.folder / "best.ckpt")
+        print(f"Epoch:[{params.cur_epoch_num - 1:3d}/{params.epoch_num:3d}], {self.metric_name}: {value:.4f}, "
+              f"best: {self.best:.4f} (epoch {self.best_epoch - 1})", flush=True)
+
+
+class MetricsFile(EpochLoss):
+    """Writes metrics.csv and curves.png after every epoch; stands behind ValAccMonitor in the list of callbacks.
+
+    Args:
+        folder (str): where to write.
+        lr_init (float or sequence of float): the learning rate, or that of each step.
+    """
+
+    def __init__(self, folder, lr_init):
+        super().__init__()
+        self.folder, self.lr_init, self.rows = pathlib.Path(folder), lr_init, []
+
+    def on_train_epoch_end(self, run_context):
+        params = run_context.original_args()
+        self.rows.append({
+            "epoch": params.cur_epoch_num, "step": params.cur_step_num,
+            "lr": float(learning_rate_at(self.lr_init, params.cur_step_num)), "train_loss": float(np.mean(self.losses)),
+            **{name: float(value) for name, value in params.get("eval_results", {}).items()},
+            "seconds": round(time.time() - self.epoch_start, 3)})
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        with replacing(self.folder / "metrics.csv") as path, open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        save_curves(self.rows, self.folder / "curves.png")

@@ -1,0 +1,147 @@
+"""What a run can be told, with every default in one place; the command line and YAML files are made from these."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class DataConfig:
+    """Where the images are and how they are prepared.
+
+    Args:
+        root: folder with train/ and val/ (folders of classes), a folder of class folders, or CIFAR-10.
+        crop_scale: area of the random crop in training, as a range of fractions of the image.
+        crop_ratio: width to height of the random crop in training, as a range.
+        flip: probability of a left-right flip in training.
+        crop_fraction: in evaluation, the centre crop's share of the resized short side; the network's own by default.
+        val_fraction: share of each class held out for validation when root has no val/ folder.
+        workers: threads that read images, and as many that transform them; with 1, the same seed gives the same run.
+    """
+
+    root: str = "dataset"
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (0.75, 1.333)
+    flip: float = 0.5
+    crop_fraction: float | None = None
+    val_fraction: float = 0.2
+    workers: int = 1
+
+
+@dataclass
+class ModelConfig:
+    """Which network.
+
+    Args:
+        name: a name that `mindvit models` prints, or timm's name for it.
+        num_classes: width of the head; by default the data's number of classes in training, else the checkpoint's.
+        image_size: image size in pixels; by default the checkpoint's, else 224.
+        pretrained: start from the Vision suite's public checkpoint, downloaded once.
+        overrides: other arguments of ViT, for example '{"drop_path_keep_prob": 0.9}'.
+    """
+
+    name: str = "vit_b_16"
+    num_classes: int | None = None
+    image_size: int | None = None
+    pretrained: bool = False
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainConfig:
+    """How to train; the defaults are the published fine-tuning of the ImageNet subset.
+
+    Args:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        lr: highest learning rate, reached after the warm-up; it then falls to zero along a cosine, step by step.
+        warmup_epochs: epochs in which the learning rate rises linearly from zero.
+        smooth_factor: label smoothing, the share of the target spread over the other classes.
+        seed: seed of weights, order and augmentation.
+        log_every: steps between two printed lines when the output is not a terminal.
+    """
+
+    epochs: int = 10
+    batch_size: int = 16
+    lr: float = 5e-5
+    warmup_epochs: float = 0.0
+    smooth_factor: float = 0.1
+    seed: int = 42
+    log_every: int = 25
+
+
+@dataclass(kw_only=True)
+class DeviceConfig:
+    """What to run on.
+
+    Args:
+        device_target: auto takes Ascend, then GPU, then CPU.
+        amp_level: mixed precision of MindSpore; by default O2 on Ascend and O0 elsewhere.
+        data_sink: feed the data through the device's queue; by default on Ascend only.
+        mode: one compiled graph, or operator by operator.
+    """
+
+    device_target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto"
+    amp_level: Literal["O0", "O1", "O2", "O3"] | None = None
+    data_sink: bool | None = None
+    mode: Literal["graph", "pynative"] = "graph"
+
+
+@dataclass(kw_only=True)
+class TrainJob(DeviceConfig):
+    """Trains a network and validates it after every epoch.
+
+    Args:
+        data: the images
+        model: the network
+        train: the training
+        checkpoint: weights to start from.
+        out: run folder for best.ckpt, last.ckpt, classes.txt, metrics.csv, metrics.json and curves.png.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: str | None = None
+    out: str = "runs/train"
+
+
+@dataclass(kw_only=True)
+class EvalJob(DeviceConfig):
+    """Measures top-1 and top-5 accuracy on the validation images; every image counts.
+
+    Args:
+        data: the images
+        model: the network
+        checkpoint: weights to evaluate.
+        batch_size: images a step.
+        json: file for the result.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    checkpoint: str | None = None
+    batch_size: int = 16
+    json: str | None = None
+
+
+@dataclass(kw_only=True)
+class PredictJob(DeviceConfig):
+    """Names what is in images and writes annotated copies.
+
+    Args:
+        paths: images, or folders that are searched for images.
+        model: the network
+        checkpoint: weights to predict with; classes.txt beside it names the classes.
+        top_k: predictions an image.
+        batch_size: images a step.
+        out: folder for the annotated copies.
+        json: file for one record an image.
+    """
+
+    paths: list[str] = field(default_factory=list)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    checkpoint: str | None = None
+    top_k: int = 5
+    batch_size: int = 8
+    out: str = "predicted"
+    json: str | None = None

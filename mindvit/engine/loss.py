@@ -1,0 +1,58 @@
+"""The training loss."""
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+
+@ms.ops.constexpr(check=False)
+def check_logits(shape, num_classes):
+    if len(shape) != 2 or shape[1] != num_classes:
+        raise ValueError(f"logits have shape {tuple(shape)}; this loss takes (batch, {num_classes}). "
+                         "Give the loss the num_classes of the network's head")
+
+
+class CrossEntropySmooth(nn.LossBase):
+    """Cross entropy with label smoothing (Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7).
+
+    As in the Vision suite, the true class gets 1 - smooth_factor and each other class
+    smooth_factor / (num_classes - 1).
+
+    Args:
+        sparse (bool): labels are class indices (B,); otherwise distributions (B, num_classes), which are smoothed too.
+        reduction (str): "mean", "sum" or "none" over the batch.
+        smooth_factor (float): in [0, 1).
+        num_classes (int): width of the head. The suite's word for it is `classes_num`.
+        classes_num (int, optional): the same as num_classes.
+
+    Inputs: logits (B, num_classes), or the pair that a distilled network gives in training, whose two losses are
+    averaged; labels. Outputs: a float32 scalar, or (B,) with reduction "none".
+
+    Raises:
+        ValueError: smooth_factor is outside [0, 1), or smoothing with fewer than 2 classes; or, when called, logits of
+            another width.
+    """
+
+    def __init__(self, sparse=True, reduction="mean", smooth_factor=0.0, num_classes=1000, classes_num=None):
+        super().__init__(reduction)
+        self.num_classes = num_classes if classes_num is None else classes_num
+        if not 0 <= smooth_factor < 1:
+            raise ValueError(f"smooth_factor is {smooth_factor}; it lies in [0, 1), usually 0.1")
+        if smooth_factor and self.num_classes < 2:
+            raise ValueError(f"smooth_factor {smooth_factor} needs at least 2 classes, not {self.num_classes}; use 0")
+        self.sparse = sparse
+        self.off = smooth_factor / max(self.num_classes - 1, 1)
+        self.on = 1.0 - smooth_factor
+        self.one, self.zero = Tensor(1.0, ms.float32), Tensor(0.0, ms.float32)
+        self.cross_entropy = nn.SoftmaxCrossEntropyWithLogits(reduction=reduction)
+
+    def construct(self, logits, labels):
+        if isinstance(logits, tuple):
+            return (self.one_head(logits[0], labels) + self.one_head(logits[1], labels)) / 2
+        return self.one_head(logits, labels)
+
+    def one_head(self, logits, labels):
+        check_logits(logits.shape, self.num_classes)
+        if self.sparse:
+            labels = ops.one_hot(labels.astype(ms.int32), self.num_classes, self.one, self.zero)  # (B, num_classes)
+        labels = labels.astype(ms.float32) * (self.on - self.off) + self.off
+        return self.cross_entropy(logits.astype(ms.float32), labels)

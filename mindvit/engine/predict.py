@@ -1,0 +1,120 @@
+"""Prediction: from a PredictJob to annotated copies and one record an image."""
+
+import itertools
+import json
+import pathlib
+
+import mindspore as ms
+import numpy as np
+
+from mindvit.data import index2label, open_rgb, predict_transform, read_dataset, read_image
+from mindvit.engine.device import build_model, use_device
+from mindvit.engine.network import build_network, image_size
+from mindvit.files import replacing
+from mindvit.visualize import show_result
+
+
+def class_names(checkpoint, num_classes):
+    """Names of the classes: classes.txt beside the checkpoint, else ImageNet's for 1,000 classes, else `class 7`."""
+    path = pathlib.Path(checkpoint).parent / "classes.txt" if checkpoint else None
+    if path and path.exists():
+        names = path.read_text(encoding="utf-8").splitlines()
+        if len(names) == num_classes:
+            return names
+        print(f"{path} names {len(names)} classes, the checkpoint has {num_classes}; the file is not used", flush=True)
+    if num_classes == 1000:
+        return list(index2label().values())
+    return [f"class {index}" for index in range(num_classes)]
+
+
+def find_images(paths):
+    """The image files among paths: files as they are, folders searched.
+
+    Raises:
+        FileNotFoundError: a path is absent, or a folder holds no image.
+    """
+    files = []
+    for path in paths:
+        if not pathlib.Path(path).exists():
+            raise FileNotFoundError(f"{path} is neither a file nor a folder")
+        found, _ = read_dataset(path)
+        if not found:
+            raise FileNotFoundError(f"folder {path} holds no image (jpg, jpeg, png, bmp or webp)")
+        files += found
+    if not files:
+        raise ValueError("there is nothing to predict; give images or folders")
+    return files
+
+
+def batches(files, transform, batch_size):
+    """Yields (files, images (B, 3, H, W), errors {file: reason}) for each group of batch_size files."""
+    for i in range(0, len(files), batch_size):
+        group, images, errors = files[i:i + batch_size], [], {}
+        for file in group:
+            try:
+                image = read_image(file)
+                for operation in transform:
+                    image = operation(image)
+                images.append(image)
+            except (OSError, ValueError, RuntimeError) as error:
+                errors[file] = str(error)
+        yield group, np.array(images, np.float32), errors
+
+
+def annotated_copy(file, lines, folder):
+    """Writes the picture with its predictions to a new file in the folder, never over another; returns its path."""
+    names = itertools.chain([pathlib.Path(file).stem], (f"{pathlib.Path(file).stem}-{i}" for i in itertools.count(2)))
+    target = next(path for path in (folder / f"{name}.jpg" for name in names) if not path.exists())
+    picture = open_rgb(file)
+    scale = max(1, round(320 / picture.width))  # on a small picture the text would hide everything
+    picture = picture.resize((picture.width * scale, picture.height * scale), 0)
+    show_result(np.asarray(picture), lines, out_file=target)
+    return target
+
+
+def predict(job):
+    """Predicts images, writes annotated copies, prints and returns one record an image.
+
+    Args:
+        job (PredictJob): the run.
+
+    Returns:
+        list[dict]: for each image `path`, `predictions` (list of `index`, `label`, `probability`, best first) and
+        `annotated`, the copy's path; for an image that can't be read `path` and `error`.
+
+    Raises:
+        FileNotFoundError: a path, or the checkpoint, is absent.
+        ValueError: no weights are given, or network, checkpoint or device do not fit.
+    """
+    if not (job.checkpoint or job.model.pretrained):
+        raise ValueError("there are no weights to predict with; give --checkpoint FILE or --model.pretrained true")
+    if job.top_k < 1 or job.batch_size < 1:
+        raise ValueError(f"top_k is {job.top_k} and batch_size {job.batch_size}; both must be at least 1")
+    files = find_images(job.paths)
+    device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode)
+    network = build_network(job.model, job.checkpoint)
+    names = class_names(job.checkpoint, network.num_classes)
+    prepare = network.preprocessing
+    transform = predict_transform(image_size(network), prepare.mean, prepare.std)
+    model = build_model(network.set_train(False), device)
+    out, records = pathlib.Path(job.out), []
+    for group, images, errors in batches(files, transform, job.batch_size):
+        logits = iter(model.predict(ms.Tensor(images)).asnumpy().astype(np.float64) if len(images) else ())
+        for file in group:
+            if file in errors:
+                records.append({"path": file, "error": errors[file]})
+                print(f"{file}: {errors[file]}", flush=True)
+                continue
+            row = next(logits)
+            probabilities = np.exp(row - row.max())
+            probabilities /= probabilities.sum()
+            best = np.argsort(-row, kind="stable")[:job.top_k]
+            predictions = [{"index": int(i), "label": names[i], "probability": float(probabilities[i])} for i in best]
+            lines = {f"{p['index']} {p['label']}": p["probability"] for p in predictions}
+            annotated = str(annotated_copy(file, lines, out))
+            records.append({"path": file, "predictions": predictions, "annotated": annotated})
+            print(f"{file}: {{{best[0]}: {names[best[0]]!r}}} {probabilities[best[0]]:.4f}", flush=True)
+    if job.json:
+        with replacing(job.json) as path:
+            path.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return records

@@ -1,0 +1,37 @@
+"""The quickstart: train, evaluate and predict on the packaged digits, with neither network nor checkpoint."""
+
+import pathlib
+
+from mindvit.data import write_digits
+from mindvit.engine.config import DataConfig, EvalJob, ModelConfig, PredictJob, TrainConfig, TrainJob
+from mindvit.engine.evaluate import evaluate
+from mindvit.engine.predict import predict
+from mindvit.engine.train import new_run_folder, train
+
+DIGITS_VIT = {"patch_size": 4, "embed_dim": 96, "num_layers": 6, "num_heads": 3, "mlp_dim": 192, "pool": "mean"}
+
+
+def quickstart(out="runs/quickstart", seed=42, device_target="auto"):
+    """Writes the digits as folders of pictures, trains a small ViT on them, evaluates it and predicts ten of them.
+
+    Args:
+        out: run folder.
+        seed: seed of weights, order and augmentation; the same seed gives the same result.
+        device_target: auto, Ascend, GPU or CPU.
+
+    Returns:
+        dict: the results of `evaluate` on the 360 held-out digits.
+    """
+    folder = new_run_folder(out)
+    root = str(write_digits(folder / "digits"))
+    model = ModelConfig(name="vit_t_16", image_size=32, overrides=DIGITS_VIT)
+    data = DataConfig(root, crop_scale=(0.6, 1.0), flip=0.0, crop_fraction=1.0)
+    training = TrainConfig(epochs=30, batch_size=64, lr=2e-3, warmup_epochs=2, seed=seed)
+    train(TrainJob(data=data, model=model, train=training, out=out, device_target=device_target))
+    best = str(pathlib.Path(out) / "best.ckpt")
+    results = evaluate(EvalJob(data=data, model=model, checkpoint=best, batch_size=60, device_target=device_target))
+    held_out = [str(next(iter(sorted(pathlib.Path(root, "val", str(digit)).glob("*.png"))))) for digit in range(10)]
+    predict(PredictJob(paths=held_out, model=model, checkpoint=best, top_k=3, out=str(folder / "predicted"),
+                       json=str(folder / "predictions.json"), device_target=device_target, batch_size=10))
+    print(f"everything is in {folder}: best.ckpt, metrics.csv, metrics.json, curves.png, predicted/", flush=True)
+    return results

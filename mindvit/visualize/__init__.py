@@ -1,0 +1,6 @@
+"""Pictures: annotated images and training curves."""
+
+from mindvit.visualize.annotate import show_result
+from mindvit.visualize.curves import save_curves
+
+__all__ = ["save_curves", "show_result"]

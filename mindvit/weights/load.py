@@ -1,0 +1,255 @@
+"""Loads any public ViT checkpoint into a network."""
+
+import dataclasses
+
+import mindspore as ms
+import numpy as np
+
+from mindvit.weights.names import recognise
+from mindvit.weights.read import StoredArray, read_arrays, readable
+from mindvit.weights.resize import adapt_channels, resize_kernel, resize_pos_embedding, square
+
+# The first block, which stands for all of them where shapes are read.
+BLOCK = "transformer.layers.0."
+HEAD = ("dense.", "dense_dist.")
+
+
+@dataclasses.dataclass
+class LoadReport:
+    """What `load_weights` did; lists of parameter names, mindvit's own except in `unused`, which are the file's.
+
+    `loaded` took values from the file, of which those in `resized` were fitted to another size; `replaced` are the
+    head's where network and file have another number of classes, in which case the network's keep their values;
+    `missing` are not in the file; `unused` are in the file and not in the network. `format` is the library whose
+    names the file has.
+    """
+
+    format: str
+    loaded: list
+    missing: list
+    unused: list
+    resized: list
+    replaced: list
+
+    def __str__(self):
+        rows = [f"{'format':<9} {self.format}"]
+        for field in ("loaded", "resized", "replaced", "missing", "unused"):
+            names = getattr(self, field)
+            shown = "" if field == "loaded" else ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+            rows.append(f"{field:<9} {len(names):>4}  {shown}".rstrip())
+        return "\n".join(rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A file's arrays under mindvit's names."""
+
+    library: str
+    arrays: dict  # mindvit's name -> StoredArray
+    unknown: list  # names that no parameter of the library has
+    sources: dict  # mindvit's name -> names in the file
+    num_heads: int  # 0 when the file does not show it
+
+    def norm_after_pool(self):
+        return any(name.startswith("fc_norm.") for name in self.sources.get("norm.gamma", ()))
+
+    def prefix(self):
+        """How many leading entries of the position embedding belong to tokens that are no patches."""
+        return int("cls" in self.arrays) + int("dist" in self.arrays)
+
+
+def from_flax(name, array):
+    """An array of Google's .npz in the layout of mindvit's parameter `name`."""
+    if name.startswith("patch_embedding") and name.endswith("weight"):
+        return array.transpose(3, 2, 0, 1)  # (h, w, C, D) -> (D, C, h, w)
+    if name.endswith("qkv.weight"):
+        return array.reshape(array.shape[0], -1).T  # (D, H, Dh) -> (H * Dh, D)
+    if name.endswith("qkv.bias"):
+        return array.reshape(-1)  # (H, Dh) -> (H * Dh)
+    if name.endswith("out.weight"):
+        return array.reshape(-1, array.shape[-1]).T  # (H, Dh, D) -> (D, H * Dh)
+    return array.T if name.endswith("weight") else array
+
+
+FLAX_DIMENSIONS = {"qkv.weight": 3, "qkv.bias": 2, "out.weight": 3}
+
+
+def check_dimensions(name, shape, special=()):
+    """ValueError unless the shape has as many dimensions as the parameter, none of them 0."""
+    expected = 4 if name == "patch_embedding.conv.weight" else 3 if name in ("cls", "dist", "pos_embedding") else \
+        2 if name.endswith(".weight") else 1
+    expected = next((special[end] for end in special if name.endswith(end)), expected)
+    if len(shape) != expected or 0 in shape:
+        raise ValueError(f"{name} has shape {tuple(shape)}; it needs {expected} dimensions of at least 1")
+
+
+def open_checkpoint(path):
+    """The Checkpoint in a file; no values are read yet. Raises ValueError, naming the file, for any that is not one."""
+    stored = read_arrays(path)
+    with readable(path):
+        library, sources, unknown = recognise(stored)
+
+        def layout(name, arrays):
+            if library == "google":
+                arrays = [from_flax(name, array) for array in arrays]
+            return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+        def to_native(name, parts):
+            for part in parts:
+                check_dimensions(name, stored[part].shape, FLAX_DIMENSIONS if library == "google" else ())
+
+            def read():
+                return layout(name, [np.asarray(stored[part]) for part in parts])
+
+            # The shape after the layout's transposes, found on an array without values of its own.
+            shape = layout(name, [np.broadcast_to(np.bool_(0), stored[part].shape) for part in parts]).shape
+            return StoredArray(shape, read)
+
+        arrays = {name: to_native(name, parts) for name, parts in sources.items()}
+        num_heads = 0
+        if library == "google" and BLOCK + "0.cell.1.qkv.weight" in sources:
+            num_heads = stored[sources[BLOCK + "0.cell.1.qkv.weight"][0]].shape[1]
+    return Checkpoint(library, arrays, unknown, sources, num_heads)
+
+
+def read_checkpoint(path):
+    """Reads a checkpoint of any known library.
+
+    Args:
+        path (str): .ckpt, .safetensors, .npz, or with torch installed .pth, .pt and .bin. A pickle is never executed.
+
+    Returns:
+        ({name of mindvit: array}, format): arrays have a `shape` and are read from the file by `np.asarray`; format
+        is the library whose names the file has, a key of `mindvit.weights.build.FAMILIES`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, of another kind than its suffix says, or of no known library; the message
+            names the file and the reason.
+    """
+    checkpoint = open_checkpoint(path)
+    return checkpoint.arrays, checkpoint.library
+
+
+def load_weights(network, path, strict=True, head="auto"):
+    """Loads a checkpoint of any known library into a network; the network is unchanged if that fails.
+
+    Position embeddings are resized to the network's image size, patch kernels to its patch size and channels.
+
+    Args:
+        network (ViT): the network.
+        path (str): the checkpoint; see `read_checkpoint`.
+        strict (bool): an error when the file lacks a parameter or holds one that the network has not.
+        head (str): "auto" leaves the network's head as it is when the file's has another number of classes and says
+            so in the report; "keep" makes that an error.
+
+    Returns:
+        LoadReport.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: see `read_checkpoint`; shapes that do not fit; values that are not finite; with strict, missing or
+            unused parameters, all named.
+    """
+    if head not in ("auto", "keep"):
+        raise ValueError(f"head is {head!r}; choose 'auto' or 'keep'")
+    checkpoint = open_checkpoint(path)
+    with readable(path):
+        return load_opened(network, checkpoint, strict, head)
+
+
+def load_opened(network, checkpoint, strict, head):
+    """`load_weights` for a Checkpoint that is open."""
+    parameters = {parameter.name: parameter for parameter in network.get_parameters()}
+    arrays = dict(checkpoint.arrays)
+    if checkpoint.library in ("timm", "mindcv") and checkpoint.norm_after_pool() != network.norm_after_pool:
+        # The same norm at another place is another parameter.
+        arrays = {name: array for name, array in arrays.items() if not name.startswith("norm.")}
+    replaced = replaced_head(parameters, arrays)
+    if replaced and head == "keep":
+        raise ValueError(f"head='keep', but the file's head does not fit: {difference(parameters, arrays, replaced)}")
+    missing = [name for name in parameters if name not in arrays and name not in replaced]
+    unused = checkpoint.unknown + [name for native, names in checkpoint.sources.items() for name in names
+                                   if native not in replaced and (native not in parameters or native not in arrays)]
+    if strict and (missing or unused):
+        lines = [f"{kind}: {', '.join(names)}" for kind, names in (("missing", missing), ("unused", unused)) if names]
+        raise ValueError(f"it does not fit the network; {'; '.join(lines)}. strict=False loads the rest")
+    loaded = [name for name in parameters if name in arrays and name not in replaced]
+    if not loaded:
+        raise ValueError("none of its parameters is in the network")
+
+    readers, resized = {}, []
+    for name in loaded:
+        readers[name] = arrays[name].read
+        if tuple(arrays[name].shape) != tuple(parameters[name].shape):
+            readers[name] = fitted(network, name, arrays[name], parameters[name].shape, checkpoint.prefix())
+            resized.append(name)
+
+    def read(name):
+        values = readers[name]()
+        if not np.issubdtype(values.dtype, np.floating):
+            raise ValueError(f"{name} has type {values.dtype}, where floating point numbers are expected")
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
+            values = np.ascontiguousarray(values, np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds values that are not finite (NaN or infinity)")
+        return values
+
+    for name in loaded:  # everything is read once before the first parameter changes, one array in memory at a time
+        read(name)
+    for name in loaded:
+        values, dtype = ms.Tensor.from_numpy(read(name)), parameters[name].dtype
+        parameters[name].set_data(values if dtype == ms.float32 else values.astype(dtype))
+    return LoadReport(checkpoint.library, loaded, missing, unused, resized, sorted(replaced))
+
+
+def replaced_head(parameters, arrays):
+    """The head's names in network or file if the two have another number of classes, else the empty set."""
+
+    def classes(holder):
+        return {holder[name].shape[0] if len(holder[name].shape) else 0
+                for name in ("dense.weight", "dense.bias") if name in holder} or {0}
+
+    if classes(parameters) == classes(arrays) or len(classes(arrays)) > 1:
+        return set()
+    names = {name for holder in (parameters, arrays) for name in holder if name.startswith(HEAD)}
+    # A representation layer goes with the head unless both sides have the same.
+    layers = [name for name in ("representation.weight", "representation.bias") if name in parameters or name in arrays]
+    if any(name not in parameters or name not in arrays
+           or tuple(parameters[name].shape) != tuple(arrays[name].shape) for name in layers):
+        names.update(layers)
+    return names
+
+
+def difference(parameters, arrays, names):
+    """The shapes of these parameters in file and network, in words."""
+    return ", ".join(f"{name} is {tuple(arrays[name].shape) if name in arrays else 'absent'} in the file and "
+                     f"{tuple(parameters[name].shape) if name in parameters else 'absent'} in the network"
+                     for name in sorted(names))
+
+
+def fitted(network, name, array, shape, prefix):
+    """A function that reads the array in the network's shape, or ValueError where no rule leads there."""
+    refused = ValueError(f"{name} has shape {tuple(array.shape)} where the network has {tuple(shape)}")
+    if len(array.shape) != len(shape):
+        raise refused
+    if name == "pos_embedding" and array.shape[0] == 1 and array.shape[2] == shape[2]:
+        if prefix != network.num_prefix_tokens:
+            raise refused
+        old, new = square(array.shape[1] - prefix), network.patch_embedding.grid
+        if old is None or old[0] == 0:
+            raise ValueError(f"{name} has {array.shape[1]} entries, of which {array.shape[1] - prefix} patches, not a "
+                             f"square grid, and the network has {shape[1]}; build it with the image size of the file")
+        return lambda: resize_pos_embedding(array.read(), prefix, old, new)
+    if name == "patch_embedding.conv.weight" and array.shape[0] == shape[0]:
+        channels, size = shape[1], tuple(shape[2:])
+        if array.shape[1] not in (3, channels):
+            raise refused
+
+        def read():
+            kernel = array.read()
+            kernel = kernel if kernel.shape[1] == channels else adapt_channels(kernel, channels)
+            return kernel if kernel.shape[2:] == size else resize_kernel(kernel, size)
+
+        return read
+    raise refused

@@ -1,0 +1,103 @@
+"""CIFAR-10 in both layouts, and pickles that want to do more than hold it."""
+import os
+import pickle
+import struct
+
+import numpy as np
+import pytest
+from mindspore.dataset import vision
+
+from mindvit.data import Cifar10, open_dataset
+
+RNG = np.random.default_rng(3)
+PLANES = RNG.integers(0, 256, (6, 3, 32, 32), np.uint8)
+LABELS = [3, 9, 0, 1, 1, 8]
+NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+
+
+def write_binary(folder, name="data_batch_1.bin"):
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [bytes([label]) + planes.tobytes() for label, planes in zip(LABELS, PLANES)]
+    (folder / name).write_bytes(b"".join(rows))
+
+
+def python2_pickle():
+    """The bytes that Python 2's cPickle wrote (protocol 2) for {"data": array, "labels": list}, put together by hand."""
+    def text(value):
+        return b"U" + bytes([len(value)]) + value
+
+    data = PLANES.tobytes()
+    dtype = b"cnumpy\ndtype\n" + text(b"u1") + b"K\x00K\x01\x87R(K\x03" + text(b"|") + b"NNN" + 2 * b"J\xff\xff\xff\xff"
+    dtype += b"K\x00tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text(b"b") + b"\x87R"
+    array += b"(K\x01K\x06M\x00\x0c\x86" + dtype + b"\x89" + b"T" + struct.pack("<i", len(data)) + data + b"tb"
+    labels = b"](" + b"".join(b"K" + bytes([label]) for label in LABELS) + b"e"
+    return b"\x80\x02}(" + text(b"data") + array + text(b"labels") + labels + b"u."
+
+
+def check(dataset):
+    assert len(dataset) == 6 and dataset.num_classes == 10 and dataset.index2label == dict(enumerate(NAMES))
+    for i, (planes, label) in enumerate(zip(PLANES, LABELS)):
+        encoded, found = dataset[i]
+        assert found == label and (vision.Decode()(encoded) == planes.transpose(1, 2, 0)).all()
+
+
+@pytest.mark.parametrize("inside", ["", "cifar-10-batches-bin"])
+def test_binary(tmp_path, inside):
+    write_binary(tmp_path / inside)
+    write_binary(tmp_path / inside, "test_batch.bin")
+    check(open_dataset(tmp_path, "train"))
+    batches = list(Cifar10(tmp_path, "val", batch_size=4, resize=32).run().create_dict_iterator(output_numpy=True))
+    assert [batch["image"].shape for batch in batches] == [(4, 3, 32, 32), (2, 3, 32, 32)]
+    assert np.concatenate([batch["label"] for batch in batches]).tolist() == LABELS
+
+
+@pytest.mark.parametrize("protocol", ["python2", 2, 4])
+def test_pickles(tmp_path, protocol):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    content = {"data": PLANES.reshape(6, -1), "labels": LABELS}
+    (folder / "data_batch_1").write_bytes(python2_pickle() if protocol == "python2" else
+                                          pickle.dumps(content, protocol=protocol))
+    check(open_dataset(tmp_path, "train"))
+
+
+class Runs:
+    def __init__(self, function, *args):
+        self.reduced = function, args
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("function, args", [(os.system, ("touch executed",)), (eval, ("open('executed', 'w')",)),
+                                            (np.save, ("executed.npy", 1))])
+def test_pickle_that_runs_something_is_refused(tmp_path, function, args):
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps({"data": Runs(function, *args), "labels": LABELS}))
+    with pytest.raises(ValueError, match=f"data_batch_1.*{function.__name__}.*only arrays and plain values"):
+        Cifar10(tmp_path)
+    assert not os.path.exists("executed") and not os.path.exists("executed.npy")
+
+
+def test_damaged_batches_are_refused(tmp_path):
+    write_binary(tmp_path)
+    file = tmp_path / "data_batch_1.bin"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match="data_batch_1.bin: 18437 bytes are no multiple of 3073"):
+        Cifar10(tmp_path)
+    file.write_bytes(b"\x0a" + whole[1:])
+    with pytest.raises(ValueError, match="data_batch_1.bin.*outside 0 to 9"):
+        Cifar10(tmp_path)
+    file.write_bytes(whole)
+    with pytest.raises(ValueError, match="1000 classes.*10"):
+        Cifar10(tmp_path, num_classes=1000)
+    with pytest.raises(FileNotFoundError, match="CIFAR-10 batches for 'val'"):
+        Cifar10(tmp_path, "val")
+    file.unlink()
+    (tmp_path / "data_batch_1").write_bytes(python2_pickle()[:-400])
+    with pytest.raises(ValueError, match="data_batch_1"):
+        Cifar10(tmp_path)
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps({"data": PLANES, "labels": LABELS[:5]}))
+    with pytest.raises(ValueError, match=r"\(6, 3, 32, 32\) with 5 labels"):
+        Cifar10(tmp_path)

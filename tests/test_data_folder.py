@@ -1,0 +1,169 @@
+"""Folders of pictures: which label a picture gets, which pictures a batch holds, and what the operations make of them."""
+import mindspore as ms
+import mindspore.dataset as ds
+import numpy as np
+import pytest
+from mindspore.dataset import vision
+from PIL import Image
+
+from mindvit.data import DatasetGenerator, ImageFolder, ImageNet, infer_transform, open_dataset, read_dataset
+
+DOBERMAN, TENCH, TOILET_TISSUE = "n02107142", "n01440764", "n15075141"  # labels 236, 0 and 999
+
+
+def write(folder, *names, size=(50, 40)):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        pixels = np.random.default_rng(len(str(folder)) + sum(map(ord, name))).integers(0, 256, (5, 5, 3), np.uint8)
+        Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(folder / name)
+
+
+def rows(dataset):
+    return list(dataset.create_dict_iterator(output_numpy=True, num_epochs=1))
+
+
+def labels(dataset):
+    return np.concatenate([row["label"] for row in rows(dataset)])
+
+
+@pytest.fixture
+def subset(tmp_path):
+    """Three of ImageNet's classes, in ImageNet's layout."""
+    for split, count in (("train", 4), ("val", 3), ("infer", 2)):
+        for wnid in (DOBERMAN, TENCH, TOILET_TISSUE):
+            write(tmp_path / split / wnid, *(f"{wnid}_{i}.JPEG" for i in range(count)))
+    return tmp_path
+
+
+def test_imagenet_names_are_labelled_by_wnid(subset):
+    val = ImageNet(subset, split="val", batch_size=4, resize=32)
+    assert labels(val.run()).tolist() == [0] * 3 + [236] * 3 + [999] * 3  # nine in, nine counted
+    assert val.num_classes == 1000 and len(val.index2label) == 1000
+    assert val.index2label[236] == "Doberman" and val.index2label[0] == "tench"
+    small = ImageNet(subset, "val", num_classes=3, batch_size=9, resize=32)
+    assert labels(small.run()).tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert small.index2label == {0: "tench", 1: "Doberman", 2: "toilet tissue"}
+    with pytest.raises(ValueError, match="10 classes.*3 class folders.*3 or 1000"):
+        ImageNet(subset, num_classes=10)
+
+
+def test_other_names_are_classes_in_sorted_order(tmp_path):
+    write(tmp_path / "train" / "b cat", "1.JPG", "2.Png", "3.bmp", "4.WebP", ".hidden.jpg")
+    write(tmp_path / "train" / "b cat" / "more" / "deep", "5.jpeg")
+    write(tmp_path / "train" / "b cat" / ".cache", "6.jpeg")
+    (tmp_path / "train" / "b cat" / "notes.txt").write_text("no picture")
+    write(tmp_path / "train" / "a" / "x", "1.jpg")
+    write(tmp_path / "train" / ".hidden", "1.jpg")
+    write(tmp_path / "val" / "b cat", "1.png")  # no `a` here; the label is still 1
+    train = ImageFolder(tmp_path)
+    assert [file.name for file in train.files] == ["1.jpg", "1.JPG", "2.Png", "3.bmp", "4.WebP", "5.jpeg"]
+    assert train.labels == [0, 1, 1, 1, 1, 1] and train.index2label == {0: "a", 1: "b cat"}
+    assert ImageFolder(tmp_path, "val").labels == [1]
+    with pytest.raises(ValueError, match="1000 classes.* 2 class folders"):
+        ImageFolder(tmp_path, num_classes=1000)
+    write(tmp_path / "val" / "c", "1.png")
+    with pytest.raises(ValueError, match="val/c is not among the 2 classes of .*train"):
+        ImageFolder(tmp_path, "val")
+    (tmp_path / "train" / "empty").mkdir()
+    with pytest.raises(ValueError, match="no pictures in the class folder .*train/empty"):
+        ImageFolder(tmp_path)
+
+
+def test_one_folder_is_divided_by_class(tmp_path):
+    for name, count in (("a", 10), ("b", 2), ("c", 1)):
+        write(tmp_path / name, *(f"{i}.png" for i in range(count)))
+    train, val = (open_dataset(tmp_path, split, val_fraction=0.3) for split in ("train", "val"))
+    assert np.bincount(train.labels).tolist() == [7, 1, 1] and np.bincount(val.labels).tolist() == [3, 1]
+    assert len({*train.files, *val.files}) == 13 and train.classes == val.classes == ["a", "b", "c"]
+    assert ImageFolder(tmp_path, "val", val_fraction=0.3).files == val.files
+
+
+def test_missing_folder_says_what_is_expected(tmp_path, subset):
+    (subset / "val").rename(subset / "validation")
+    with pytest.raises(FileNotFoundError, match="no folder .*/val; expected pictures as .*val/<class>/"):
+        ImageNet(subset, "val")
+    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
+        ImageNet(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no class folders in .*empty"):
+        ImageNet(tmp_path / "empty", num_classes=10)
+    with pytest.raises(ValueError, match="unknown split 'test'"):
+        ImageNet(subset, "test")
+
+
+def test_only_training_drops_the_last_batch(subset):
+    def counts(split, **options):
+        return [len(row["label"]) for row in rows(ImageNet(subset, split, batch_size=5, resize=32, **options).run())]
+
+    assert counts("train") == [5, 5] and counts("train", repeat_num=2) == [5, 5] * 2
+    assert counts("val") == [5, 4] and counts("infer") == [5, 1]
+    assert counts("train", num_shards=2, shard_id=1) == [5]
+    with pytest.raises(ValueError, match="batch_size 13 exceeds the 12 training pictures"):
+        ImageNet(subset, batch_size=13).run()
+
+
+def test_loose_pictures_to_predict(tmp_path):
+    write(tmp_path / "infer", "b.jpg", "a.png")
+    infer = ImageNet(tmp_path, "infer", resize=32)
+    assert [file.name for file in infer.files] == ["a.png", "b.jpg"] and labels(infer.run()).tolist() == [-1, -1]
+    assert infer.index2label[236] == "Doberman"
+
+
+MEAN, STD = [0.485 * 255, 0.456 * 255, 0.406 * 255], [0.229 * 255, 0.224 * 255, 0.225 * 255]
+PUBLISHED = {  # the recipes of MindSpore's tutorial
+    "train": lambda: [vision.RandomCropDecodeResize(size=224, scale=(0.08, 1.0), ratio=(0.75, 1.333)),
+                      vision.RandomHorizontalFlip(prob=0.5)],
+    "val": lambda: [vision.Decode(), vision.Resize(224 + 32), vision.CenterCrop(224)],
+    "infer": lambda: [vision.Decode(), vision.Resize([224, 224])],
+}
+
+
+@pytest.mark.parametrize("split", PUBLISHED)
+def test_transforms_are_the_published_ones(subset, split):
+    ms.set_seed(7)
+    ours = rows(ImageNet(subset, split, batch_size=1, shuffle=False).run())
+    ms.set_seed(7)
+    folder = ds.ImageFolderDataset(str(subset / split), shuffle=False, num_parallel_workers=1)
+    operations = [*PUBLISHED[split](), vision.Normalize(mean=MEAN, std=STD), vision.HWC2CHW()]
+    published = rows(folder.map(operations, input_columns="image", num_parallel_workers=1).batch(1))
+    assert len(ours) == len(published) >= 6
+    for row, expected in zip(ours, published):
+        assert row["image"].dtype == np.float32 and (row["image"] == expected["image"]).all()
+
+
+def test_equal_seeds_give_equal_batches(subset):
+    def epochs(seed):
+        ms.set_seed(seed)
+        return rows(ImageNet(subset, batch_size=4, resize=32, repeat_num=2).run())
+
+    first, again, other = epochs(1), epochs(1), epochs(2)
+    assert all((a["image"] == b["image"]).all() and (a["label"] == b["label"]).all() for a, b in zip(first, again))
+    assert any((a["image"] != b["image"]).any() for a, b in zip(first, other))
+    assert any((a["label"] != b["label"]).any() for a, b in zip(first[:3], first[3:]))  # a new order each epoch
+
+
+def test_broken_picture_is_named_by_the_pipeline(subset):
+    file = subset / "val" / TENCH / f"{TENCH}_1.JPEG"
+    file.write_bytes(file.read_bytes()[:-100])
+    for workers in (1, 2):
+        with pytest.raises(RuntimeError, match=f"{TENCH}_1.JPEG: .*truncated"):
+            rows(ImageNet(subset, "val", num_parallel_workers=workers, resize=32).run())
+    images, ids = read_dataset(subset / "val")
+    with pytest.raises(RuntimeError, match=f"{TENCH}_1.JPEG: .*truncated"):
+        rows(infer_transform(ds.GeneratorDataset(DatasetGenerator(images, ids), ["image", "label"]), ["image"], 32))
+
+
+def test_suite_prediction_keeps_the_order(subset):
+    images, ids = read_dataset(subset / "train")
+    assert images == sorted(str(file) for file in (subset / "train").rglob("*.JPEG")) and ids == list(range(12))
+    columns = ("image", "label")
+    dataset = ds.GeneratorDataset(DatasetGenerator(images, ids), column_names=list(columns), num_parallel_workers=1)
+    found = rows(infer_transform(dataset, columns, 32))
+    assert [row["label"].tolist() for row in found] == [[i] for i in ids]
+    for row, image in zip(found, images):
+        expected = vision.Resize([32, 32])(np.asarray(Image.open(image)))
+        back = row["image"][0].transpose(1, 2, 0) * STD + MEAN
+        assert row["image"].shape == (1, 3, 32, 32) and np.abs(back - expected).max() <= 3
+    assert read_dataset(images[3]) == ([images[3]], [0])
+    with pytest.raises(FileNotFoundError, match="no pictures in .*nowhere"):
+        read_dataset(subset / "nowhere")

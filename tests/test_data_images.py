@@ -1,0 +1,103 @@
+"""Every kind of picture file comes out of MindSpore's Decode as the RGB that was put into it."""
+import numpy as np
+import pytest
+from mindspore.dataset import vision
+from PIL import Image
+
+from mindvit.data import open_rgb, read_image
+
+ROWS, COLUMNS = np.mgrid[0:40, 0:60]
+RGB = np.stack([ROWS * 5, COLUMNS * 4, 200 - ROWS - COLUMNS], axis=2).astype(np.uint8)
+GRAY = RGB[..., 1]
+ALPHA = (ROWS * 6).astype(np.uint8)
+ON_WHITE = (RGB * (ALPHA / 255)[..., None] + 255 * (1 - ALPHA / 255)[..., None]).round()
+
+
+def gray3(values):
+    return np.repeat(values[..., None], 3, axis=2)
+
+
+def palette(transparency=None):
+    image = Image.fromarray((COLUMNS // 15).astype(np.uint8)).convert("P")
+    image.putpalette([255, 0, 0, 0, 200, 0, 0, 0, 90, 7, 8, 9])
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    return image
+
+
+COLOURS = np.array([[255, 0, 0], [0, 200, 0], [0, 0, 90], [7, 8, 9]])
+DEEP = (ROWS * 1000 + COLUMNS * 300).astype(np.uint16)
+CASES = {  # file name: (image, arguments of save, the RGB a person sees, tolerance)
+    "rgb.png": (Image.fromarray(RGB), {}, RGB, 0),
+    "rgb.BMP": (Image.fromarray(RGB), {}, RGB, 0),
+    "rgb.webp": (Image.fromarray(RGB), {"lossless": True}, RGB, 0),
+    "rgb.JPG": (Image.fromarray(RGB), {"quality": 98, "subsampling": 0}, RGB, 6),
+    "gray.jpeg": (Image.fromarray(GRAY), {"quality": 98}, gray3(GRAY), 3),
+    "gray.png": (Image.fromarray(GRAY), {}, gray3(GRAY), 0),
+    "gray16.png": (Image.fromarray(DEEP), {}, gray3((DEEP / 65535 * 255).round()), 0),
+    "one_bit.png": (Image.fromarray(GRAY > 99), {}, gray3((GRAY > 99) * 255), 0),
+    "palette.png": (palette(), {}, COLOURS[COLUMNS // 15], 0),
+    "palette_transparent.png": (palette(2), {}, np.array([*COLOURS[:2], [255] * 3, COLOURS[3]])[COLUMNS // 15], 0),
+    "rgba.png": (Image.fromarray(np.dstack([RGB, ALPHA])), {}, ON_WHITE, 1),
+    "rgba.webp": (Image.fromarray(np.dstack([RGB, ALPHA])), {"lossless": True, "exact": True}, ON_WHITE, 1),
+    "gray_alpha.png": (Image.fromarray(np.dstack([RGB[..., 0], ALPHA])), {},
+                       gray3((RGB[..., 0] * (ALPHA / 255.) + 255 - ALPHA).round()), 1),
+    "cmyk.jpg": (Image.fromarray(np.dstack([255 - RGB, 0 * ALPHA]), "CMYK"), {"quality": 98}, RGB, 8),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_person_sees(tmp_path, name):
+    image, options, expected, tolerance = CASES[name]
+    image.save(tmp_path / name, **options)
+    decoded = vision.Decode()(read_image(tmp_path / name))
+    assert decoded.shape == (40, 60, 3) and decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(int) - expected).max() <= tolerance
+    assert np.abs(np.asarray(open_rgb(tmp_path / name)).astype(int) - decoded).max() <= (2 if "j" in name.lower() else 0)
+
+
+SHOWN = {1: RGB, 2: RGB[:, ::-1], 3: RGB[::-1, ::-1], 4: RGB[::-1], 5: RGB.swapaxes(0, 1),  # EXIF 2.3, tag 274
+         6: np.rot90(RGB, -1), 7: np.rot90(RGB.swapaxes(0, 1), 2), 8: np.rot90(RGB)}
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("orientation", SHOWN)
+def test_exif_orientation(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    file = tmp_path / f"turned.{suffix}"
+    Image.fromarray(RGB).save(file, exif=exif, **{"jpg": {"quality": 98, "subsampling": 0}, "webp": {"lossless": True},
+                                                  "png": {}}[suffix])
+    decoded = vision.Decode()(read_image(file))
+    assert decoded.shape == SHOWN[orientation].shape
+    assert np.abs(decoded.astype(int) - SHOWN[orientation]).max() <= (6 if suffix == "jpg" else 0)
+
+
+def test_plain_jpeg_is_not_encoded_again(tmp_path):
+    for mode in ("RGB", "L"):
+        Image.fromarray(RGB).convert(mode).save(tmp_path / "plain.jpg")
+        assert read_image(tmp_path / "plain.jpg").tobytes() == (tmp_path / "plain.jpg").read_bytes()
+
+
+def test_content_counts_and_not_the_name(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "picture.png")
+    (tmp_path / "picture.png").rename(tmp_path / "picture.JPEG")  # ImageNet has such a file
+    assert (vision.Decode()(read_image(tmp_path / "picture.JPEG")) == RGB).all()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp"])
+@pytest.mark.parametrize("keep", [0, 0.5, -2])
+def test_truncated_file_is_named(tmp_path, suffix, keep):
+    file = tmp_path / f"broken.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(file)
+    data = file.read_bytes()
+    file.write_bytes(data[:int(len(data) * keep)] if keep >= 0 else data[:-600])
+    for read in (read_image, open_rgb):
+        with pytest.raises(ValueError, match=f"broken.{suffix}.*(empty|truncated|not a|decode|could not|bytes)"):
+            read(file)
+
+
+def test_no_picture_is_named(tmp_path):
+    (tmp_path / "notes.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")  # starts Ghostscript
+    with pytest.raises(ValueError, match="notes.png: not a JPEG"):
+        read_image(tmp_path / "notes.png")
