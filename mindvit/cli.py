@@ -95,4 +95,8 @@ def main(args=None):
         return int(bool(function(job(**{field.name: options[field.name] for field in dataclasses.fields(job)}))))
     except (OSError, ValueError) as error:
         print(f"mindvit {name}: {error}", file=sys.stderr)
-        return 2
+    except RuntimeError as error:  # MindSpore wraps what goes wrong in reading an image in one, call stack and all
+        if not (cause := re.search(r"^(?:ValueError|FileNotFoundError): (.*)$", str(error), re.MULTILINE)):
+            raise
+        print(f"mindvit {name}: {cause[1]}", file=sys.stderr)
+    return 2

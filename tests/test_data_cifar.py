@@ -22,7 +22,7 @@ def write_binary(folder, name="data_batch_1.bin"):
 
 
 def python2_pickle():
-    """The bytes that Python 2's cPickle wrote (protocol 2) for {"data": array, "labels": list}, put together by hand."""
+    """What Python 2's cPickle wrote (protocol 2) for {"data": array, "labels": list}, put together by hand."""
     def text(value):
         return b"U" + bytes([len(value)]) + value
 

@@ -1,4 +1,4 @@
-"""Folders of pictures: which label a picture gets, which pictures a batch holds, and what the operations make of them."""
+"""Folders of pictures: the label of a picture, the pictures in a batch, and what the operations make of them."""
 import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np

@@ -591,7 +591,6 @@ class Files(BaseHTTPRequestHandler):
 
 
 def test_public_weights_are_downloaded_once(tmp_path, monkeypatch):
-    pytest.importorskip("mindvit.download")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(public, "BASE_URL", f"http://127.0.0.1:{server.server_port}/")

@@ -63,10 +63,14 @@ def _is_plain_jpeg(data):
     if not (data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")):
         return False
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:  # reads the header only
-            return (image.format == "JPEG" and image.mode in ("RGB", "L")
-                    and image.getexif().get(_ORIENTATION, 1) == 1)
-    except Exception:  # _decode reads the whole file and says what is wrong with it
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            if image.format != "JPEG" or image.mode not in ("RGB", "L") or image.getexif().get(_ORIENTATION, 1) != 1:
+                return False
+            # A damaged header that Pillow refuses can end the process in MindSpore's Decode (2.10: SIGSEGV, SIGFPE).
+            image.draft(None, (1, 1))  # an eighth of the size: 0.5 ms where the whole takes 1.3
+            image.load()
+            return True
+    except Exception:  # _decode says what is wrong with the file
         return False
 
 

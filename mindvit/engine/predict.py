@@ -27,25 +27,6 @@ def class_names(checkpoint, num_classes):
     return [f"class {index}" for index in range(num_classes)]
 
 
-def find_images(paths):
-    """The image files among paths: files as they are, folders searched.
-
-    Raises:
-        FileNotFoundError: a path is absent, or a folder holds no image.
-    """
-    files = []
-    for path in paths:
-        if not pathlib.Path(path).exists():
-            raise FileNotFoundError(f"{path} is neither a file nor a folder")
-        found, _ = read_dataset(path)
-        if not found:
-            raise FileNotFoundError(f"folder {path} holds no image (jpg, jpeg, png, bmp or webp)")
-        files += found
-    if not files:
-        raise ValueError("there is nothing to predict; give images or folders")
-    return files
-
-
 def batches(files, transform, batch_size):
     """Yields (files, images (B, 3, H, W), errors {file: reason}) for each group of batch_size files."""
     for i in range(0, len(files), batch_size):
@@ -90,12 +71,14 @@ def predict(job):
         raise ValueError("there are no weights to predict with; give --checkpoint FILE or --model.pretrained true")
     if job.top_k < 1 or job.batch_size < 1:
         raise ValueError(f"top_k is {job.top_k} and batch_size {job.batch_size}; both must be at least 1")
-    files = find_images(job.paths)
+    if not job.paths:
+        raise ValueError("there is nothing to predict; give images or folders")
+    files = [str(file) for path in job.paths for file in read_dataset(path)[0]]
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode)
     network = build_network(job.model, job.checkpoint)
     names = class_names(job.checkpoint, network.num_classes)
     prepare = network.preprocessing
-    transform = predict_transform(image_size(network), prepare.mean, prepare.std)
+    transform = predict_transform(image_size(network), prepare.mean, prepare.std, prepare.interpolation)
     model = build_model(network.set_train(False), device)
     out, records = pathlib.Path(job.out), []
     for group, images, errors in batches(files, transform, job.batch_size):

@@ -1,0 +1,100 @@
+"""Programs written against the Vision suite's and the tutorial's names, and the examples, run as a user runs them."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mindvit
+
+HERE = pathlib.Path(__file__).parent
+EXAMPLES = HERE.parent / "examples"
+
+
+def run(script, *arguments, expect=0):
+    """Runs a script in the current, empty folder; returns what it printed."""
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "GLOG_v": "3"}
+    result = subprocess.run([sys.executable, str(script), *map(str, arguments)], env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+    assert result.returncode == expect, result.stdout[-4000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def public_file(tmp_path_factory):
+    """A ViT-B/16 with random weights in the public file's flat names."""
+    path = tmp_path_factory.mktemp("ckpt") / "vit_b_16_224.ckpt"
+    mindvit.save_weights(mindvit.vit_b_16(), path)
+    return path
+
+
+def test_suite_program(photo_folder, tmp_path):
+    checkpoint = tmp_path / "vit_b_32_224_tv.ckpt"
+    mindvit.save_weights(mindvit.vit_b_32(), checkpoint, "suite")
+    printed = run(HERE / "data/programs/suite_program.py", photo_folder, checkpoint)
+    assert len(re.findall(r"Epoch:\[  0/  1\], step:\[    [12]/    2\], loss:\[\d\.\d{3}/\d\.\d{3}\]", printed)) == 2
+    accuracies = re.search(r"\{'Top_1_Accuracy': ([\d.]+), 'Top_5_Accuracy': ([\d.]+)\}", printed)
+    assert float(accuracies[1]) * 4 % 1 == 0  # of four images
+    assert len(re.findall(r"infer/n\d{8}/n\d{8}_3\.JPEG \{\d+: '", printed)) == 4
+    assert sorted(os.listdir("ViT/predicted")) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    original = Image.open(photo_folder / "infer/n02123045/n02123045_3.JPEG")
+    annotated = Image.open("ViT/predicted/0.jpg")
+    difference = np.abs(np.asarray(annotated, float) - np.asarray(original, float)).mean(2)
+    assert annotated.size == original.size and difference[:30].mean() > 5 * difference[-30:].mean()  # text on top
+
+
+def test_tutorial_program(photo_folder, public_file):
+    printed = run(HERE / "data/programs/tutorial_program.py", photo_folder, public_file)
+    assert "epoch: 1 step: 4, loss is " in printed and "'Top_5_Accuracy': " in printed
+    assert len(re.findall(r"^\{\d+: '.+'\}$", printed, re.MULTILINE)) == 4
+
+
+def test_the_three_jobs(photo_folder, public_file):
+    common = ["--data-root", photo_folder, "--checkpoint", public_file]
+    printed = run(EXAMPLES / "train_imagenet_subset.py", *common, "--epochs", 1, "--batch-size", 4, "--workers", 1)
+    assert "8 training and 4 validation images, 1000 classes" in printed
+    results = json.loads(pathlib.Path("runs/imagenet_subset/metrics.json").read_text())
+    assert results["images"] == 4 and 5 < results["train_loss"] < 9
+    best = "runs/imagenet_subset/best.ckpt"
+    printed = run(EXAMPLES / "evaluate_pretrained.py", "--data-root", photo_folder, "--checkpoint", best,
+                  "--batch-size", 3)
+    assert f"'Top_1_Accuracy': {results['Top_1_Accuracy']}" in printed and "4 images" in printed
+    printed = run(EXAMPLES / "predict_images.py", photo_folder / "infer", "--checkpoint", best)
+    assert len(re.findall(r"_3\.JPEG: \{\d+: '.+'\} 0\.\d{4}", printed)) == 4 and len(os.listdir("predicted")) == 4
+
+
+def test_train_own_images(digit_folder):
+    printed = run(EXAMPLES / "train_own_images.py", digit_folder / "val", "--model", "vit_t_16", "--image-size", 32,
+                  "--epochs", 1, "--batch-size", 8, "--predict", digit_folder / "val/class 3")
+    assert "training and" in printed and re.search(r"class 3/\d+\.png: \{\d: 'class \d'\}", printed)
+
+
+def test_train_cifar10():
+    folder = pathlib.Path("cifar-10-batches-bin")
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("data_batch_1.bin", "test_batch.bin"):
+        rows = rng.integers(0, 256, (20, 3073), dtype=np.uint8)
+        rows[:, 0] = np.arange(20) % 10
+        rows.tofile(folder / name)
+    printed = run(EXAMPLES / "train_cifar10.py", folder, "--epochs", 1, "--batch-size", 10)
+    assert "20 training and 20 validation images, 10 classes" in printed
+    assert pathlib.Path("runs/cifar10/classes.txt").read_text().startswith("airplane\n")
+
+
+@pytest.mark.parametrize("script", ["train_imagenet_subset.py", "evaluate_pretrained.py", "predict_images.py"])
+def test_examples_without_a_network_say_what_to_do(script, monkeypatch):
+    """Downloads go to a closed port of this machine, so that the test needs no network and asks none."""
+    code = (f"import sys, runpy, mindvit.download as d; d.IMAGENET_SUBSET_URL = 'http://127.0.0.1:9/data.zip';"
+            f"sys.argv = ['x']; runpy.run_path({str(EXAMPLES / script)!r}, run_name='__main__')")
+    pathlib.Path("run.py").write_text(code)
+    printed = run("run.py", expect=1)
+    assert "cannot fetch http://127.0.0.1:9/data.zip" in printed and "put it at data.zip" in printed
+    assert "`mindvit quickstart` needs neither" in printed and "Traceback" not in printed
+    assert not os.path.exists("dataset")
