@@ -2,10 +2,10 @@
 from mindvit.data.cifar import Cifar10, batch_files
 from mindvit.data.classes import imagenet_classes, index2label
 from mindvit.data.digits import write_digits
-from mindvit.data.download import DownLoad, DownloadError, download_file, download_imagenet_subset, extract_archive
 from mindvit.data.folder import DatasetGenerator, ImageFolder, list_images, read_dataset
 from mindvit.data.images import open_rgb, read_image
 from mindvit.data.transforms import eval_transform, infer_transform, predict_transform, train_transform
+from mindvit.download import DownLoad, DownloadError, download_file, download_imagenet_subset, extract_archive
 from mindvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 ImageNet = ImageFolder  # the Vision suite's name
