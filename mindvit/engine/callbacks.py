@@ -12,6 +12,7 @@ from mindspore.train import Callback
 
 from mindvit.files import replacing
 from mindvit.visualize.curves import save_curves
+from mindvit.weights import save_weights
 
 
 def step_loss(params):
@@ -117,12 +118,6 @@ def progress(lr_init, log_every):
     return ProgressBar(lr_init) if sys.stderr.isatty() else LossMonitor(lr_init, log_every)
 
 
-def save_checkpoint(network, path):
-    """Saves the network's parameters to a MindSpore .ckpt, complete or not at all."""
-    with replacing(path) as temporary:
-        ms.save_checkpoint(network, str(temporary))
-
-
 class ValAccMonitor(Callback):
     """Validates after every `interval` epochs and at the end; keeps best.ckpt and last.ckpt.
 
@@ -147,7 +142,7 @@ class ValAccMonitor(Callback):
 
     def on_train_epoch_end(self, run_context):
         params = run_context.original_args()
-        save_checkpoint(params.network, self.folder / "last.ckpt")
+        save_weights(params.network, self.folder / "last.ckpt")
         params.eval_results = {}
         if params.cur_epoch_num % self.interval and params.cur_epoch_num != params.epoch_num:
             return
@@ -155,7 +150,7 @@ class ValAccMonitor(Callback):
         value = params.eval_results[self.metric_name]
         if value > self.best:
             self.best, self.best_epoch = value, params.cur_epoch_num
-            save_checkpoint(params.network, self.folder / "best.ckpt")
+            save_weights(params.network, self.folder / "best.ckpt")
         print(f"Epoch:[{params.cur_epoch_num - 1:3d}/{params.epoch_num:3d}], {self.metric_name}: {value:.4f}, "
               f"best: {self.best:.4f} (epoch {self.best_epoch - 1})", flush=True)
 

@@ -1,7 +1,7 @@
 """From a ModelConfig and a checkpoint to a network with its weights."""
 
-from mindvit.models import create_model
-from mindvit.weights import checkpoint_sizes, load_weights
+from mindvit.models import create_model, model_arguments
+from mindvit.weights import from_checkpoint
 
 
 def build_network(config, checkpoint=None, num_classes=None):
@@ -20,14 +20,13 @@ def build_network(config, checkpoint=None, num_classes=None):
     """
     if checkpoint and config.pretrained:
         raise ValueError(f"both checkpoint {checkpoint} and model.pretrained are given; give one of them")
-    found = checkpoint_sizes(checkpoint) if checkpoint else {}
-    sizes = {"num_classes": config.num_classes if config.num_classes is not None else num_classes,
-             "image_size": config.image_size}
-    sizes = {name: value if value is not None else found.get(name) for name, value in sizes.items()}
-    sizes = {name: value for name, value in sizes.items() if value is not None}
-    network = create_model(config.name, config.pretrained, **sizes, **config.overrides)
-    if checkpoint:
-        print(load_weights(network, checkpoint), flush=True)
+    given = {"num_classes": num_classes if config.num_classes is None else config.num_classes,
+             "image_size": config.image_size, **config.overrides}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not checkpoint:
+        return create_model(config.name, config.pretrained, **given)
+    network = from_checkpoint(checkpoint, **model_arguments(config.name, **given))
+    print(f"{checkpoint}\n{network.load_report}", flush=True)
     return network
 
 

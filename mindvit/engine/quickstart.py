@@ -8,7 +8,8 @@ from mindvit.engine.evaluate import evaluate
 from mindvit.engine.predict import predict
 from mindvit.engine.train import new_run_folder, train
 
-DIGITS_VIT = {"patch_size": 4, "embed_dim": 96, "num_layers": 6, "num_heads": 3, "mlp_dim": 192, "pool": "mean"}
+DIGITS_VIT = {"patch_size": 4, "embed_dim": 96, "num_layers": 4, "num_heads": 3, "mlp_dim": 192, "pool": "mean",
+              "pos_embedding": "sincos2d"}
 
 
 def quickstart(out="runs/quickstart", seed=42, device_target="auto"):
@@ -24,9 +25,9 @@ def quickstart(out="runs/quickstart", seed=42, device_target="auto"):
     """
     folder = new_run_folder(out)
     root = str(write_digits(folder / "digits"))
-    model = ModelConfig(name="vit_t_16", image_size=32, overrides=DIGITS_VIT)
-    data = DataConfig(root, crop_scale=(0.6, 1.0), flip=0.0, crop_fraction=1.0)
-    training = TrainConfig(epochs=30, batch_size=64, lr=2e-3, warmup_epochs=2, seed=seed)
+    model = ModelConfig(name="vit_t_16", image_size=24, overrides=DIGITS_VIT)
+    data = DataConfig(root, crop_scale=(0.6, 1.0), crop_ratio=(0.8, 1.25), flip=0.0, crop_fraction=1.0)
+    training = TrainConfig(epochs=30, batch_size=32, lr=1e-3, warmup_epochs=3, seed=seed)
     train(TrainJob(data=data, model=model, train=training, out=out, device_target=device_target))
     best = str(pathlib.Path(out) / "best.ckpt")
     results = evaluate(EvalJob(data=data, model=model, checkpoint=best, batch_size=60, device_target=device_target))

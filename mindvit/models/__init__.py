@@ -2,7 +2,7 @@
 
 from mindvit.models.kernels import GELU
 from mindvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from mindvit.models.variants import FACTORIES, VARIANTS, create_model, find_variant, list_models
+from mindvit.models.variants import FACTORIES, VARIANTS, create_model, find_variant, list_models, model_arguments
 from mindvit.models.vit import (
     Attention,
     DropPath,
@@ -16,4 +16,4 @@ from mindvit.models.vit import (
 globals().update(FACTORIES)
 __all__ = ["GELU", "IMAGENET_MEAN", "IMAGENET_STD", "VARIANTS", "Attention", "DropPath", "FeedForward",
            "PatchEmbedding", "Preprocessing", "ResidualCell", "TransformerEncoder", "ViT", "create_model",
-           "find_variant", "list_models", *FACTORIES]
+           "find_variant", "list_models", "model_arguments", *FACTORIES]

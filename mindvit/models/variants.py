@@ -74,6 +74,16 @@ def find_variant(name):
     raise ValueError(f"no model is called {name!r}; {hint}Known names: {', '.join(VARIANTS)}")
 
 
+def model_arguments(name, **overrides):
+    """The arguments of `ViT` for a name of `list_models()` or of timm, replaced by the overrides."""
+    row, image_size = find_variant(name)
+    arguments = dataclasses.asdict(VARIANTS[row])
+    del arguments["timm_name"], arguments["public_files"]
+    if image_size:
+        arguments["image_size"] = image_size
+    return {**arguments, **overrides}
+
+
 def create_model(name, pretrained=False, **overrides):
     """Builds a variant of the table.
 
@@ -90,20 +100,13 @@ def create_model(name, pretrained=False, **overrides):
         ValueError: unknown name, no public checkpoint for the variant, or arguments that ViT refuses.
         DownloadError: the checkpoint can't be fetched; the message names URL and path.
     """
-    row, image_size = find_variant(name)
-    sizes = dataclasses.asdict(VARIANTS[row])
-    del sizes["timm_name"], sizes["public_files"]
-    if image_size:
-        sizes["image_size"] = image_size
-    sizes.update(overrides)
-    if pretrained:
-        from mindvit.weights import fetch_public_weights  # the one look to the right: only pretrained=True needs it
-        path = fetch_public_weights(row, sizes.get("image_size", 224))
-    network = ViT(**sizes)
-    if pretrained:
-        from mindvit.weights import load_weights
-        load_weights(network, path)
-    return network
+    arguments = model_arguments(name, **overrides)
+    if not pretrained:
+        return ViT(**arguments)
+    from mindvit.weights import fetch_public_weights, from_checkpoint  # only pretrained=True looks to the right
+
+    arguments.setdefault("image_size", 224)
+    return from_checkpoint(fetch_public_weights(find_variant(name)[0], arguments["image_size"]), **arguments)
 
 
 def make_factory(row):

@@ -351,6 +351,8 @@ class ViT(nn.Cell):
         self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
         self.num_prefix_tokens = int(class_token) + int(distilled)
         self.pool, self.norm_after_pool = pool, norm_after_pool
+        self.embed_dim, self.num_heads, self.norm_eps = embed_dim, num_heads, norm_eps
+        self.exact_gelu = getattr(activation, "keywords", {}).get("approximate") is False
         self.distilled, self.num_classes = distilled, num_classes
         # The class token starts at zero in the paper's code (vision_transformer, models_vit.py).
         self.cls_token = Parameter(initializer("zeros", (1, 1, embed_dim)), "cls") if class_token else None

@@ -81,6 +81,8 @@ def sizes_of(checkpoint):
         sizes["pool"] = "mean"
     if checkpoint.norm_after_pool():
         sizes["norm_after_pool"] = True
+    sizes.update((name, value) for name, value in checkpoint.marks.items()
+                 if name not in ("exact_gelu", "preprocessing"))
     return sizes
 
 
@@ -132,6 +134,8 @@ def hugging_face_arguments(config):
 def evaluation(checkpoint, path):
     """The Preprocessing of the checkpoint's library, or what the library's own files beside the checkpoint say."""
     result = FAMILIES[checkpoint.library].preprocessing
+    if said := checkpoint.marks.get("preprocessing"):
+        return Preprocessing(**{**said, "mean": tuple(said["mean"]), "std": tuple(said["std"])})
     if checkpoint.library == "timm":
         said = beside(path, "config.json").get("pretrained_cfg") or {}
         if "mean" not in said and "augreg" in os.path.basename(path):
@@ -163,7 +167,8 @@ def from_checkpoint(path, preprocessing=None, **overrides):
             num_classes starts fresh, position embedding and patch kernel are resized.
 
     Returns:
-        ViT, in evaluation mode, with `preprocessing` set to what the library does in evaluation.
+        ViT, in evaluation mode, with `preprocessing` set to what the library does in evaluation and `load_report` to
+        the LoadReport.
 
     Raises:
         FileNotFoundError, ValueError: see `load_weights`; or a size that the file does not tell.
@@ -176,13 +181,16 @@ def from_checkpoint(path, preprocessing=None, **overrides):
             config = hugging_face_arguments(beside(path, "config.json"))
             if "image_size" in sizes:
                 config.pop("image_size", None)
-        arguments = {**FAMILIES[checkpoint.library].arguments, **sizes, **config, **overrides}
+        arguments = {**FAMILIES[checkpoint.library].arguments, **sizes, **config}
+        if checkpoint.marks.get("exact_gelu"):
+            arguments["activation"] = ERF
+        arguments.update(overrides)
         for name in ("num_heads", "image_size"):
             if name not in arguments:
                 raise ValueError(f"it does not tell {name}; give it, as in from_checkpoint(path, {name}=...)")
         with no_init_parameters():  # the values come from the file
             network = ViT(**arguments)
-        load_opened(network, checkpoint, strict=True, head="auto")
+        network.load_report = load_opened(network, checkpoint, strict=True, head="auto")
         network.init_parameters_data()  # those of a replaced head
         network.preprocessing = preprocessing or evaluation(checkpoint, path)
     return network.set_train(False)

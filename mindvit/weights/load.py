@@ -1,6 +1,7 @@
 """Loads any public ViT checkpoint into a network."""
 
 import dataclasses
+import json
 
 import mindspore as ms
 import numpy as np
@@ -12,6 +13,9 @@ from mindvit.weights.resize import adapt_channels, resize_kernel, resize_pos_emb
 # The first block, which stands for all of them where shapes are read.
 BLOCK = "transformer.layers.0."
 HEAD = ("dense.", "dense_dist.")
+# The entry of a .ckpt written here that notes what names and shapes do not tell, and what it can note.
+MARKS = "mindvit"
+MARKED = {"num_heads", "image_size", "norm_eps", "exact_gelu", "pool", "norm_after_pool", "preprocessing"}
 
 
 @dataclasses.dataclass
@@ -49,6 +53,7 @@ class Checkpoint:
     unknown: list  # names that no parameter of the library has
     sources: dict  # mindvit's name -> names in the file
     num_heads: int  # 0 when the file does not show it
+    marks: dict  # what `save_weights` noted because names and shapes do not tell it
 
     def norm_after_pool(self):
         return any(name.startswith("fc_norm.") for name in self.sources.get("norm.gamma", ()))
@@ -74,6 +79,23 @@ def from_flax(name, array):
 FLAX_DIMENSIONS = {"qkv.weight": 3, "qkv.bias": 2, "out.weight": 3}
 
 
+def write_marks(marks):
+    """The marks as an array that any MindSpore checkpoint can hold."""
+    return np.frombuffer(json.dumps(marks).encode(), np.uint8)
+
+
+def read_marks(array):
+    """The marks in an array of `write_marks`.
+
+    Raises:
+        ValueError: it holds no marks.
+    """
+    marks = json.loads(array.astype(np.uint8).tobytes())
+    if not isinstance(marks, dict) or marks.keys() - MARKED:
+        raise ValueError(f"its entry {MARKS!r} holds no marks of mindvit: {str(marks)[:80]}")
+    return marks
+
+
 def check_dimensions(name, shape, special=()):
     """ValueError unless the shape has as many dimensions as the parameter, none of them 0."""
     expected = 4 if name == "patch_embedding.conv.weight" else 3 if name in ("cls", "dist", "pos_embedding") else \
@@ -85,8 +107,9 @@ def check_dimensions(name, shape, special=()):
 
 def open_checkpoint(path):
     """The Checkpoint in a file; no values are read yet. Raises ValueError, naming the file, for any that is not one."""
-    stored = read_arrays(path)
+    stored = dict(read_arrays(path))
     with readable(path):
+        marks = read_marks(np.asarray(stored.pop(MARKS))) if MARKS in stored else {}
         library, sources, unknown = recognise(stored)
 
         def layout(name, arrays):
@@ -109,7 +132,7 @@ def open_checkpoint(path):
         num_heads = 0
         if library == "google" and BLOCK + "0.cell.1.qkv.weight" in sources:
             num_heads = stored[sources[BLOCK + "0.cell.1.qkv.weight"][0]].shape[1]
-    return Checkpoint(library, arrays, unknown, sources, num_heads)
+    return Checkpoint(library, arrays, unknown, sources, num_heads, marks)
 
 
 def read_checkpoint(path):

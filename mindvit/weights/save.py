@@ -1,13 +1,16 @@
 """Writes a network's weights under the names of mindvit, the Vision suite, timm, Hugging Face or torchvision."""
 
+import dataclasses
 import os
 
 import mindspore as ms
 import numpy as np
 
 from mindvit.files import replacing
+from mindvit.models.preprocessing import Preprocessing
+from mindvit.models.variants import VARIANTS
 from mindvit.weights.build import checkpoint_sizes, from_checkpoint
-from mindvit.weights.load import read_checkpoint
+from mindvit.weights.load import MARKS, read_checkpoint, write_marks
 from mindvit.weights.names import foreign_names
 from mindvit.weights.read import checksum
 
@@ -44,7 +47,7 @@ def named_arrays(network, format):
         homeless = [name for name in arrays if name.startswith("dist") or name.startswith("dense_dist")]
     else:
         homeless = [name for name in arrays if not foreign_names(name, format)]
-    if network.norm_after_pool and format != "timm":
+    if network.norm_after_pool and format not in ("timm", "suite"):
         homeless += ["norm.gamma", "norm.beta"]  # as a norm after the pooling
     if format == "torchvision" and "transformer.layers.0.0.cell.1.qkv.bias" not in arrays:
         raise ValueError("torchvision's ViT has no form without qkv_bias; choose another format")
@@ -64,11 +67,27 @@ def named_arrays(network, format):
     return result
 
 
+def marks(network):
+    """What a network has otherwise than the names and shapes of its parameters, read as the Vision suite's, tell."""
+    told = {"num_heads": next((variant.num_heads for variant in VARIANTS.values()
+                               if variant.embed_dim == network.embed_dim), None),
+            "norm_eps": None, "exact_gelu": False, "pool": "cls", "norm_after_pool": False,
+            "preprocessing": Preprocessing()}
+    differing = {name: getattr(network, name) for name, value in told.items() if getattr(network, name) != value}
+    height, width = network.patch_embedding.image_size
+    if height != width:
+        differing["image_size"] = height, width
+    if "preprocessing" in differing:
+        differing["preprocessing"] = dataclasses.asdict(network.preprocessing)
+    return differing
+
+
 def save_weights(network, path, format="mindspore"):
     """Writes the weights; reading them back gives the same numbers, bit for bit.
 
-    Only names and values are written: a network with another epsilon or GELU than the format's library has is rebuilt
-    by `from_checkpoint` with `norm_eps` and `activation` given. The file carries a checksum in MindSpore's own form
+    What names and shapes do not tell (heads, epsilon, GELU form, pooling, preprocessing) is noted in an entry `mindvit`
+    of a .ckpt when it differs from the Vision suite's, so that `from_checkpoint` rebuilds the same network; the other
+    formats have no place for it. The file carries a checksum in MindSpore's own form
     (its `crc_check`), which `load_weights` verifies.
 
     Args:
@@ -82,6 +101,11 @@ def save_weights(network, path, format="mindspore"):
         ValueError: unknown format, a path whose suffix is not the format's, or a parameter that the format has no
             place for.
     """
+    write_weights(network, path, format, marks(network))
+
+
+def write_weights(network, path, format, noted):
+    """`save_weights` with the marks to note in a .ckpt."""
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}; choose one of {', '.join(map(repr, FORMATS))}")
     path = os.fspath(path)
@@ -91,6 +115,8 @@ def save_weights(network, path, format="mindspore"):
     arrays = named_arrays(network, format)
     with replacing(path) as temporary:
         if suffix == ".ckpt":
+            if noted:
+                arrays[MARKS] = write_marks(noted)
             ms.save_checkpoint([{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()],
                                str(temporary), crc_check=True)
         else:
@@ -109,10 +135,13 @@ def convert_weights(source, target, format):
     arrays, _ = read_checkpoint(source)
     sizes = checkpoint_sizes(source)
     # The number of heads and the grid of patches, which a file may not tell, change no array: one head, one row do.
-    if "num_heads" not in sizes:
+    guessed = {name for name in ("num_heads", "image_size") if name not in sizes}
+    if "num_heads" in guessed:
         sizes.update(num_heads=1, head_dim=arrays["transformer.layers.0.0.cell.1.out.weight"].shape[1])
-    if "image_size" not in sizes and "pos_embedding" in arrays:
+    if "image_size" in guessed and "pos_embedding" in arrays:
         height, width = arrays["patch_embedding.conv.weight"].shape[2:]
         patches = arrays["pos_embedding"].shape[1] - int("cls" in arrays) - int("dist" in arrays)
         sizes["image_size"] = height, width * patches
-    save_weights(from_checkpoint(source, **sizes), target, format)
+    network = from_checkpoint(source, **sizes)
+    noted = {name: value for name, value in marks(network).items() if name not in guessed}
+    write_weights(network, target, format, noted)

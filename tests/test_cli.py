@@ -1,0 +1,130 @@
+import json
+import pathlib
+import shutil
+
+import mindspore as ms
+import numpy as np
+import pytest
+import reference
+import yaml
+from PIL import Image
+
+from mindvit import VARIANTS, create_model, save_weights
+from mindvit.cli import main
+from mindvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+
+@pytest.fixture(scope="module")
+def run(digit_folder, tmp_path_factory):
+    """A ViT-Ti trained for an epoch on the digits by the command line, with the flags that others rely on."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    status = main(["train", "--data.root", str(digit_folder), "--model.name", "vit_t_16", "--model.num_classes", "10",
+                   "--model.image_size", "32", "--train.epochs", "1", "--train.batch_size", "20", "--train.lr", "1e-3",
+                   "--data.crop_fraction", "1.0", "--device-target", "CPU", "--out", str(folder)])
+    assert status == 0
+    return folder
+
+
+def test_eval_counts_every_image_and_equals_the_formulas(run, digit_folder, capsys):
+    status = main(["eval", "--data.root", str(digit_folder), "--model.name", "vit_t_16", "--batch_size", "16",
+                   "--data.crop_fraction", "1.0", "--checkpoint", str(run / "best.ckpt"), "--json", "result.json"])
+    printed, results = capsys.readouterr().out, json.loads(pathlib.Path("result.json").read_text())
+    assert status == 0 and results["images"] == 40
+    assert str({name: results[name] for name in ("Top_1_Accuracy", "Top_5_Accuracy")}) in printed
+    assert "40 images" in printed
+
+    weights = {name: value.asnumpy() for name, value in ms.load_checkpoint(str(run / "best.ckpt")).items()}
+    files = sorted((digit_folder / "val").glob("*/*.png"))
+    labels = np.array([int(file.parent.name[-1]) for file in files])
+    pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])  # 32 pixels: nothing to resize
+    images = ((pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD).transpose(0, 3, 1, 2)
+    logits = reference.vit(weights, images, patch=(16, 16), heads=3)
+    assert results["Top_1_Accuracy"] == (logits.argmax(1) == labels).mean()
+    assert results["val_loss"] == pytest.approx(reference.cross_entropy(logits, np.eye(10)[labels]).mean(), rel=1e-4)
+
+
+def test_predict_writes_copies_and_records_and_keeps_the_originals(run, digit_folder, capsys):
+    for name, source in (("a/digit.png", "class 1"), ("b/digit.png", "class 2")):
+        pathlib.Path(name).parent.mkdir()
+        shutil.copy(next((digit_folder / "val" / source).iterdir()), name)
+    pathlib.Path("a/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    before = pathlib.Path("a/digit.png").read_bytes()
+    arguments = ["predict", "a", "b/digit.png", "--model.name", "vit_t_16", "--checkpoint", str(run / "best.ckpt"),
+                 "--top_k", "3", "--out", "a", "--json", "records.json"]
+    assert main(arguments) == 1  # one image is broken
+    records = json.loads(pathlib.Path("records.json").read_text())
+    assert [record["path"] for record in records] == ["a/broken.jpg", "a/digit.png", "b/digit.png"]
+    assert "cannot read the picture a/broken.jpg" in records[0]["error"]
+    for record in records[1:]:
+        best = [prediction["probability"] for prediction in record["predictions"]]
+        assert best == sorted(best, reverse=True) and len(best) == 3 and sum(best) <= 1
+        assert all(p["label"] == f"class {p['index']}" for p in record["predictions"])
+    assert [record["annotated"] for record in records[1:]] == ["a/digit.jpg", "a/digit-2.jpg"]
+    assert Image.open("a/digit.jpg").size == (320, 320) and pathlib.Path("a/digit.png").read_bytes() == before
+    assert main(["predict", *arguments[2:]]) == 0  # again: nothing is written over
+    assert pathlib.Path("a/digit-3.jpg").exists()
+
+
+def test_config_file_and_flags_are_the_same_thing(run, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--config", str(run / "config.yaml"), "--train.epochs", "3", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert printed["train"].pop("epochs") == 3 and saved["train"].pop("epochs") == 1
+    assert printed == saved
+
+
+@pytest.mark.parametrize("path", sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.yaml")),
+                         ids=lambda path: path.stem)
+def test_every_config_is_complete(path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--config", str(path), "--print_config"])
+    printed, given = yaml.safe_load(capsys.readouterr().out), yaml.safe_load(path.read_text())
+    assert stopped.value.code == 0 and printed["model"]["name"] == given["model"]["name"]
+    assert printed["train"]["epochs"] == given["train"]["epochs"]
+
+
+def test_models_lists_the_table(capsys):
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(VARIANTS)
+    assert "86,567,656" in next(line for line in lines if line.startswith("vit_b_16 "))
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ("train --data.root nowhere", "nowhere"),
+    ("train --data.root DIGITS --model.name vit_tt_16", "no model is called 'vit_tt_16'; did you mean"),
+    ("train --data.root DIGITS --model.num_classes 7", "the head has 7 classes, but"),
+    ("train --data.root DIGITS --model.image_size 40", "image height 40 is not divisible by patch height 16"),
+    ("train --data.root DIGITS --train.batch_size 999", "batch_size 999 exceeds the 160 training pictures"),
+    ("train --data.root DIGITS --checkpoint missing.ckpt", "missing.ckpt"),
+    ("train --data.root DIGITS --device-target GPU", "device target GPU has no working backend"),
+    ("eval --data.root DIGITS", "there are no weights to evaluate; give --checkpoint FILE"),
+    ("eval --data.root DIGITS --model.name vit_b_16 --checkpoint TINY", "does not fit the network"),
+    ("predict --checkpoint TINY", "there is nothing to predict; give images or folders"),
+    ("predict nowhere.jpg --model.name vit_t_16 --checkpoint TINY", "nowhere.jpg"),
+    ("predict DIGITS --model.name vit_t_16 --checkpoint TINY --top_k 0", "top_k is 0"),
+])
+def test_a_users_error_is_one_line(arguments, message, digit_folder, run, capsys):
+    words = {"DIGITS": str(digit_folder), "TINY": str(run / "best.ckpt")}
+    assert main([words.get(word, word) for word in arguments.split()]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"mindvit {arguments.split()[0]}: ") and message in error
+
+
+def test_a_broken_training_picture_is_named(digit_folder, capsys):
+    shutil.copytree(digit_folder, "data")
+    broken = next(pathlib.Path("data/train/class 4").iterdir())
+    broken.write_bytes(broken.read_bytes()[:60])
+    arguments = ["train", "--data.root", "data", "--model.name", "vit_t_16", "--model.image_size", "32"]
+    assert main([*arguments, "--model.overrides", '{"num_layers": 1}', "--train.epochs", "1"]) == 2
+    assert f"cannot read the picture {broken}" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_library_trains_and_evaluates(digit_folder, capsys):
+    """A timm file with 1,000 classes: the head is replaced in training, epsilon and GELU form go with the file."""
+    save_weights(create_model("vit_t_16", image_size=32), "timm.safetensors", "timm")
+    common = ["--data.root", str(digit_folder), "--model.name", "vit_t_16"]
+    assert main(["train", *common, "--checkpoint", "timm.safetensors", "--train.epochs", "1", "--out", "run"]) == 0
+    assert "replaced     2" in capsys.readouterr().out
+    assert main(["eval", *common, "--checkpoint", "run/best.ckpt"]) == 0
