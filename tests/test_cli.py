@@ -100,7 +100,7 @@ def test_models_lists_the_table(capsys):
     ("train --data.root DIGITS --checkpoint missing.ckpt", "missing.ckpt"),
     ("train --data.root DIGITS --device-target GPU", "device target GPU has no working backend"),
     ("eval --data.root DIGITS", "there are no weights to evaluate; give --checkpoint FILE"),
-    ("eval --data.root DIGITS --model.name vit_b_16 --checkpoint TINY", "does not fit the network"),
+    ("eval --data.root DIGITS --model.name vit_b_16 --checkpoint TINY", "the network has (1, 1, 768) (read as --model.name vit_b_16)"),
     ("predict --checkpoint TINY", "there is nothing to predict; give images or folders"),
     ("predict nowhere.jpg --model.name vit_t_16 --checkpoint TINY", "nowhere.jpg"),
     ("predict DIGITS --model.name vit_t_16 --checkpoint TINY --top_k 0", "top_k is 0"),
@@ -128,3 +128,14 @@ def test_a_checkpoint_of_another_library_trains_and_evaluates(digit_folder, caps
     assert main(["train", *common, "--checkpoint", "timm.safetensors", "--train.epochs", "1", "--out", "run"]) == 0
     assert "replaced     2" in capsys.readouterr().out
     assert main(["eval", *common, "--checkpoint", "run/best.ckpt"]) == 0
+
+
+@pytest.mark.long
+def test_quickstart_reaches_its_figure():
+    assert main(["quickstart", "--out", "quick"]) == 0
+    results = json.loads(pathlib.Path("quick/metrics.json").read_text())
+    assert results["Top_1_Accuracy"] >= 0.97 and results["images"] == 360
+    records = json.loads(pathlib.Path("quick/predictions.json").read_text())
+    right = [record["predictions"][0]["label"] == pathlib.Path(record["path"]).parent.name for record in records]
+    assert len(right) == 10 and sum(right) >= 9
+    assert all(Image.open(record["annotated"]).size == (320, 320) for record in records)

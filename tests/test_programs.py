@@ -19,7 +19,7 @@ EXAMPLES = HERE.parent / "examples"
 
 def run(script, *arguments, expect=0):
     """Runs a script in the current, empty folder; returns what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "GLOG_v": "3"}
+    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(mindvit.__file__).parents[1]), "GLOG_v": "3"}
     result = subprocess.run([sys.executable, str(script), *map(str, arguments)], env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
     assert result.returncode == expect, result.stdout[-4000:]
@@ -41,7 +41,7 @@ def test_suite_program(photo_folder, tmp_path):
     assert len(re.findall(r"Epoch:\[  0/  1\], step:\[    [12]/    2\], loss:\[\d\.\d{3}/\d\.\d{3}\]", printed)) == 2
     accuracies = re.search(r"\{'Top_1_Accuracy': ([\d.]+), 'Top_5_Accuracy': ([\d.]+)\}", printed)
     assert float(accuracies[1]) * 4 % 1 == 0  # of four images
-    assert len(re.findall(r"infer/n\d{8}/n\d{8}_3\.JPEG \{\d+: '", printed)) == 4
+    assert len(re.findall(r"infer/n\d{8}/n\d{8}_3\.JPEG \{\d+: ", printed)) == 4
     assert sorted(os.listdir("ViT/predicted")) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
     original = Image.open(photo_folder / "infer/n02123045/n02123045_3.JPEG")
     annotated = Image.open("ViT/predicted/0.jpg")
@@ -52,7 +52,7 @@ def test_suite_program(photo_folder, tmp_path):
 def test_tutorial_program(photo_folder, public_file):
     printed = run(HERE / "data/programs/tutorial_program.py", photo_folder, public_file)
     assert "epoch: 1 step: 4, loss is " in printed and "'Top_5_Accuracy': " in printed
-    assert len(re.findall(r"^\{\d+: '.+'\}$", printed, re.MULTILINE)) == 4
+    assert len(re.findall(r"^\{\d+: .+\}$", printed, re.MULTILINE)) == 4
 
 
 def test_the_three_jobs(photo_folder, public_file):
@@ -66,7 +66,7 @@ def test_the_three_jobs(photo_folder, public_file):
                   "--batch-size", 3)
     assert f"'Top_1_Accuracy': {results['Top_1_Accuracy']}" in printed and "4 images" in printed
     printed = run(EXAMPLES / "predict_images.py", photo_folder / "infer", "--checkpoint", best)
-    assert len(re.findall(r"_3\.JPEG: \{\d+: '.+'\} 0\.\d{4}", printed)) == 4 and len(os.listdir("predicted")) == 4
+    assert len(re.findall(r"_3\.JPEG: \{\d+: .+\} 0\.\d{4}", printed)) == 4 and len(os.listdir("predicted")) == 4
 
 
 def test_train_own_images(digit_folder):

@@ -25,7 +25,10 @@ def build_network(config, checkpoint=None, num_classes=None):
     given = {name: value for name, value in given.items() if value is not None}
     if not checkpoint:
         return create_model(config.name, config.pretrained, **given)
-    network = from_checkpoint(checkpoint, **model_arguments(config.name, **given))
+    try:
+        network = from_checkpoint(checkpoint, **model_arguments(config.name, **given))
+    except ValueError as error:
+        raise ValueError(f"{error} (read as --model.name {config.name})") from error
     print(f"{checkpoint}\n{network.load_report}", flush=True)
     return network
 

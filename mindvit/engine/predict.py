@@ -93,7 +93,7 @@ def predict(job):
             probabilities /= probabilities.sum()
             best = np.argsort(-row, kind="stable")[:job.top_k]
             predictions = [{"index": int(i), "label": names[i], "probability": float(probabilities[i])} for i in best]
-            lines = {f"{p['index']} {p['label']}": p["probability"] for p in predictions}
+            lines = {f"{p['label']} ({p['index']})": p["probability"] for p in predictions}
             annotated = str(annotated_copy(file, lines, out))
             records.append({"path": file, "predictions": predictions, "annotated": annotated})
             print(f"{file}: {{{best[0]}: {names[best[0]]!r}}} {probabilities[best[0]]:.4f}", flush=True)

@@ -33,7 +33,7 @@ def show_result(img, result, text_color="green", font_scale=0.5, row_width=20, s
     font = ImageFont.load_default(32 * font_scale)
     draw = ImageDraw.Draw(image)
     for i, line in enumerate(lines):
-        draw.text((2, i * row_width), line, fill=color, font=font, stroke_width=2, stroke_fill="white")
+        draw.text((2, i * row_width), line, fill=color, font=font, stroke_width=1, stroke_fill="white")
     if out_file:
         if not isinstance(img, np.ndarray) and os.path.exists(out_file) and os.path.samefile(img, out_file):
             raise ValueError(f"out_file {out_file} is the picture itself; name another file")

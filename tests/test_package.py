@@ -1,0 +1,45 @@
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mindvit
+from mindvit import show_result
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], cwd=pathlib.Path(mindvit.__file__).parents[1], text=True,
+                          capture_output=True)
+
+
+def test_numpy_2_is_refused_at_once():
+    result = python("import numpy; numpy.__version__ = '2.1.0'; import mindvit")
+    assert result.returncode and "mindspore" not in result.stderr.replace("MindSpore", "")
+    assert "ImportError: numpy 2.1.0 is installed" in result.stderr and "pip install 'numpy<2'" in result.stderr
+
+
+def test_import_prints_nothing_and_changes_no_context():
+    result = python("import mindspore as ms; names = 'mode', 'device_target'; before = [*map(ms.get_context, names)]\n"
+                    "import mindvit, sys; assert [*map(ms.get_context, names)] == before\n"
+                    "assert not {'matplotlib', 'download', 'jsonargparse', 'torch'} & set(sys.modules)")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_public_names_are_there():
+    for name in mindvit.models.__all__ + mindvit.data.__all__ + mindvit.engine.__all__ + mindvit.weights.__all__:
+        assert hasattr(mindvit, name), name
+
+
+def test_show_result_writes_a_line_an_item():
+    picture = np.full((120, 200, 3), 90, np.uint8)
+    annotated = np.asarray(show_result(picture, {"236": "Doberman", "tench": 0.123}, out_file="out/a.png"), int)
+    rows = np.flatnonzero((annotated != 90).any((1, 2)))
+    assert rows.max() < 40 and (rows < 20).any() and (rows >= 20).any()  # two lines of 20 pixels
+    assert (np.asarray(Image.open("out/a.png")) == annotated).all() and (picture == 90).all()
+    one = np.asarray(show_result(picture, {"tench": 0.123}), int)
+    assert (one == np.asarray(show_result(picture, {"tench": "0.12"}), int)).all()
+    with pytest.raises(ValueError, match="is the picture itself; name another file"):
+        show_result("out/a.png", {0: "tench"}, out_file="out/../out/a.png")
