@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import sys
+from typing import Literal
 
 from jsonargparse import ArgumentParser
 
@@ -34,19 +35,32 @@ def list_models():
                          ", ".join(map(str, variant.public_files))).rstrip())
 
 
-def download(what: list[str], data_root: str = "dataset"):
+def download(what: list[str], data_root: str = "dataset", ckpt_dir: str | None = None):
     """Fetch the ImageNet subset (`dataset`) or public checkpoints (`vit_b_16`, `vit_base_patch16_384`, ...).
 
     Args:
         what: dataset, or names of models.
         data_root: folder for the data set.
+        ckpt_dir: folder for checkpoints; MINDVIT_CKPT_DIR or ckpt by default.
     """
     for name in what:
         if name == "dataset":
             print(data.download_imagenet_subset(data_root))
         else:
             variant, image_size = models.find_variant(name)
-            print(weights.fetch_public_weights(variant, image_size or 224))
+            print(weights.fetch_public_weights(variant, image_size or 224, ckpt_dir))
+
+
+def convert(source: str, target: str, format: Literal["mindspore", "suite", "timm", "huggingface", "torchvision"]):
+    """Write a checkpoint of any known library in another library's format.
+
+    Args:
+        source: checkpoint to read.
+        target: file to write, .ckpt for mindspore and suite, .safetensors for the others.
+        format: names and layout of the file to write.
+    """
+    weights.convert_weights(source, target, format)
+    print(target)
 
 
 def build_parser():
@@ -72,11 +86,15 @@ def build_parser():
     command = add("download", download)
     command.add_argument("what", nargs="+", help="dataset, or names of models")
     command.add_function_arguments(download, skip={"what"}, as_group=False)
+    command = add("convert", convert)
+    command.add_argument("source", help="checkpoint to read")
+    command.add_argument("target", help="file to write, .ckpt for mindspore and suite, .safetensors for the others")
+    command.add_function_arguments(convert, skip={"source", "target"}, as_group=False)
     return parser
 
 
 JOBS = {"train": (train, engine.TrainJob), "eval": (evaluate, engine.EvalJob), "predict": (predict, engine.PredictJob)}
-FUNCTIONS = {"quickstart": engine.quickstart, "models": list_models, "download": download}
+FUNCTIONS = {"quickstart": engine.quickstart, "models": list_models, "download": download, "convert": convert}
 
 
 def main(args=None):

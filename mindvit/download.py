@@ -62,7 +62,8 @@ def download_file(url, path, size=None, sha256=None):
         finally:
             socket.setdefaulttimeout(time_limit)
         if reason:
-            raise DownloadError(f"cannot fetch {url}: {reason}; fetch it by other means and put it at {path}")
+            raise DownloadError(f"cannot fetch {url}: {reason}; fetch it by other means and put it at {path}. "
+                                "`mindvit quickstart` needs neither data set, checkpoint nor network")
         os.replace(fetched, path)
     return path
 
@@ -143,10 +144,7 @@ def download_imagenet_subset(root="dataset"):
         if not (root / "train").is_dir():
             raise FileExistsError(f"{root} is there but has no folder train; name another folder or remove it")
         return root
-    try:
-        archive = download_file(IMAGENET_SUBSET_URL, root.parent / _file_name(IMAGENET_SUBSET_URL))
-    except DownloadError as error:
-        raise DownloadError(f"{error}; `mindvit quickstart` needs neither data set nor network") from error
+    archive = download_file(IMAGENET_SUBSET_URL, root.parent / _file_name(IMAGENET_SUBSET_URL))
     with tempfile.TemporaryDirectory(prefix=".dataset-", dir=root.parent) as temporary:
         unpacked = extract_archive(archive, Path(temporary, "unpacked"))
         folders = [unpacked, *sorted(path for path in unpacked.rglob("*") if path.is_dir())]

@@ -8,8 +8,9 @@ import pytest
 import reference
 import yaml
 from PIL import Image
+from safetensors.numpy import load_file
 
-from mindvit import VARIANTS, create_model, save_weights
+from mindvit import VARIANTS, create_model, from_checkpoint, save_weights
 from mindvit.cli import main
 from mindvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
@@ -100,7 +101,7 @@ def test_models_lists_the_table(capsys):
     ("train --data.root DIGITS --checkpoint missing.ckpt", "missing.ckpt"),
     ("train --data.root DIGITS --device-target GPU", "device target GPU has no working backend"),
     ("eval --data.root DIGITS", "there are no weights to evaluate; give --checkpoint FILE"),
-    ("eval --data.root DIGITS --model.name vit_b_16 --checkpoint TINY", "the network has (1, 1, 768) (read as --model.name vit_b_16)"),
+    ("eval --data.root DIGITS --model.name vit_b_16 --checkpoint TINY", "(read as --model.name vit_b_16)"),
     ("predict --checkpoint TINY", "there is nothing to predict; give images or folders"),
     ("predict nowhere.jpg --model.name vit_t_16 --checkpoint TINY", "nowhere.jpg"),
     ("predict DIGITS --model.name vit_t_16 --checkpoint TINY --top_k 0", "top_k is 0"),
@@ -128,6 +129,21 @@ def test_a_checkpoint_of_another_library_trains_and_evaluates(digit_folder, caps
     assert main(["train", *common, "--checkpoint", "timm.safetensors", "--train.epochs", "1", "--out", "run"]) == 0
     assert "replaced     2" in capsys.readouterr().out
     assert main(["eval", *common, "--checkpoint", "run/best.ckpt"]) == 0
+    assert main(["convert", "run/best.ckpt", "back.safetensors", "--format", "timm"]) == 0
+    saved, back = ms.load_checkpoint("run/best.ckpt"), load_file("back.safetensors")
+    assert (back["blocks.7.attn.qkv.weight"] == saved["transformer.layers.7.0.cell.1.qkv.weight"].asnumpy()).all()
+    network = from_checkpoint("run/best.ckpt")
+    assert network.norm_eps == 1e-6 and network.exact_gelu and network.preprocessing.interpolation == "bicubic"
+
+
+def test_pretrained_looks_in_the_ckpt_dir(digit_folder, tmp_path, capsys):
+    """The public file is there already, so that nothing is fetched; another head is replaced."""
+    save_weights(create_model("vit_b_32", num_layers=12), tmp_path / "vit_b_32_224_tv.ckpt", "suite")
+    arguments = ["eval", "--data.root", str(digit_folder), "--model.name", "vit_b_32", "--model.pretrained", "true"]
+    assert main([*arguments, "--ckpt-dir", str(tmp_path)]) == 2
+    assert "the head has 1000 classes, but" in capsys.readouterr().err
+    assert main(["download", "vit_b_32", "--ckpt-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "vit_b_32_224_tv.ckpt")
 
 
 @pytest.mark.long

@@ -70,24 +70,26 @@ class TrainConfig:
 
 
 @dataclass(kw_only=True)
-class DeviceConfig:
-    """What to run on.
+class RunConfig:
+    """What to run on, and where public checkpoints lie.
 
     Args:
         device_target: auto takes Ascend, then GPU, then CPU.
         amp_level: mixed precision of MindSpore; by default O2 on Ascend and O0 elsewhere.
         data_sink: feed the data through the device's queue; by default on Ascend only.
         mode: one compiled graph, or operator by operator.
+        ckpt_dir: folder of the checkpoints that model.pretrained downloads; MINDVIT_CKPT_DIR or ckpt by default.
     """
 
     device_target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto"
     amp_level: Literal["O0", "O1", "O2", "O3"] | None = None
     data_sink: bool | None = None
     mode: Literal["graph", "pynative"] = "graph"
+    ckpt_dir: str | None = None
 
 
 @dataclass(kw_only=True)
-class TrainJob(DeviceConfig):
+class TrainJob(RunConfig):
     """Trains a network and validates it after every epoch.
 
     Args:
@@ -106,7 +108,7 @@ class TrainJob(DeviceConfig):
 
 
 @dataclass(kw_only=True)
-class EvalJob(DeviceConfig):
+class EvalJob(RunConfig):
     """Measures top-1 and top-5 accuracy on the validation images; every image counts.
 
     Args:
@@ -125,7 +127,7 @@ class EvalJob(DeviceConfig):
 
 
 @dataclass(kw_only=True)
-class PredictJob(DeviceConfig):
+class PredictJob(RunConfig):
     """Names what is in images and writes annotated copies.
 
     Args:

@@ -27,7 +27,7 @@ def evaluate(job):
     if not (job.checkpoint or job.model.pretrained):
         raise ValueError("there are no weights to evaluate; give --checkpoint FILE or --model.pretrained true")
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode)
-    network = build_network(job.model, job.checkpoint)
+    network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
     val_set = open_dataset(job.data.root, "val", batch_size=job.batch_size, num_classes=network.num_classes,
                            val_fraction=job.data.val_fraction, num_parallel_workers=job.data.workers,
                            transform=evaluation_transform(network, job.data.crop_fraction))

@@ -4,13 +4,14 @@ from mindvit.models import create_model, model_arguments
 from mindvit.weights import from_checkpoint
 
 
-def build_network(config, checkpoint=None, num_classes=None):
+def build_network(config, checkpoint=None, num_classes=None, ckpt_dir=None):
     """The network of a run.
 
     Args:
         config (ModelConfig): which network; what it leaves open is read from the checkpoint's shapes.
         checkpoint (str, optional): weights to load.
         num_classes (int, optional): width of the head when the config leaves it open, for example the data's.
+        ckpt_dir (str, optional): folder of public checkpoints.
 
     Returns:
         ViT.
@@ -24,7 +25,7 @@ def build_network(config, checkpoint=None, num_classes=None):
              "image_size": config.image_size, **config.overrides}
     given = {name: value for name, value in given.items() if value is not None}
     if not checkpoint:
-        return create_model(config.name, config.pretrained, **given)
+        return create_model(config.name, config.pretrained, ckpt_dir, **given)
     try:
         network = from_checkpoint(checkpoint, **model_arguments(config.name, **given))
     except ValueError as error:

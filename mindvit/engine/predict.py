@@ -75,7 +75,7 @@ def predict(job):
         raise ValueError("there is nothing to predict; give images or folders")
     files = [str(file) for path in job.paths for file in read_dataset(path)[0]]
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode)
-    network = build_network(job.model, job.checkpoint)
+    network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
     names = class_names(job.checkpoint, network.num_classes)
     prepare = network.preprocessing
     transform = predict_transform(image_size(network), prepare.mean, prepare.std, prepare.interpolation)

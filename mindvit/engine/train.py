@@ -84,7 +84,7 @@ def train(job):
                                 num_classes=job.model.num_classes, val_fraction=job.data.val_fraction,
                                 num_parallel_workers=job.data.workers)
             for split in ("train", "val")}
-    network = build_network(job.model, job.checkpoint, sets["train"].num_classes)
+    network = build_network(job.model, job.checkpoint, sets["train"].num_classes, job.ckpt_dir)
     prepare = network.preprocessing
     sets["train"].transform = train_transform(image_size(network), job.data.crop_scale, job.data.crop_ratio,
                                               job.data.flip, prepare.mean, prepare.std)

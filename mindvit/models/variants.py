@@ -84,13 +84,14 @@ def model_arguments(name, **overrides):
     return {**arguments, **overrides}
 
 
-def create_model(name, pretrained=False, **overrides):
+def create_model(name, pretrained=False, ckpt_dir=None, **overrides):
     """Builds a variant of the table.
 
     Args:
         name (str): a name of `list_models()` or timm's name for it (`vit_base_patch16_224`).
         pretrained (bool): loads the Vision suite's public checkpoint for the variant and image size; it is downloaded
-            to `ckpt/`, or to the folder named by MINDVIT_CKPT_DIR, when it is not there.
+            when it is not there.
+        ckpt_dir (str, optional): folder of public checkpoints; by default MINDVIT_CKPT_DIR or `ckpt`.
         **overrides: arguments of `ViT`, which replace the row's.
 
     Returns:
@@ -106,7 +107,8 @@ def create_model(name, pretrained=False, **overrides):
     from mindvit.weights import fetch_public_weights, from_checkpoint  # only pretrained=True looks to the right
 
     arguments.setdefault("image_size", 224)
-    return from_checkpoint(fetch_public_weights(find_variant(name)[0], arguments["image_size"]), **arguments)
+    path = fetch_public_weights(find_variant(name)[0], arguments["image_size"], ckpt_dir)
+    return from_checkpoint(path, **arguments)
 
 
 def make_factory(row):

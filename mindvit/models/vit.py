@@ -125,11 +125,13 @@ class Attention(nn.Cell):
         super().__init__()
         check_positive(dim=dim, num_heads=num_heads)
         check_probability(keep_prob=keep_prob, attention_keep_prob=attention_keep_prob)
-        if head_dim is None and dim % num_heads:
-            raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}; "
-                             "change one of them, or give head_dim")
-        self.dim, self.num_heads, self.head_dim = dim, num_heads, head_dim or dim // num_heads
-        check_positive(head_dim=self.head_dim)
+        if head_dim is None:
+            if dim % num_heads:
+                raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}; "
+                                 "change one of them, or give head_dim")
+            head_dim = dim // num_heads
+        check_positive(head_dim=head_dim)
+        self.dim, self.num_heads, self.head_dim = dim, num_heads, head_dim
         self.scale = self.head_dim**-0.5
         self.qkv = dense(dim, 3 * num_heads * self.head_dim, qkv_bias)
         self.attn_drop = nn.Dropout(p=1.0 - attention_keep_prob)

@@ -12,15 +12,17 @@ from mindvit.models.variants import VARIANTS
 BASE_URL = "https://download.mindspore.cn/vision/classification/"
 
 
-def fetch_public_weights(row, image_size):
+def fetch_public_weights(row, image_size, ckpt_dir=None):
     """The path of the suite's public checkpoint for a variant, downloaded when it is not there yet.
 
-    It is kept in the folder named by the environment variable MINDVIT_CKPT_DIR, or in `ckpt` in the current folder.
+    It is kept in ckpt_dir, or the folder named by the environment variable MINDVIT_CKPT_DIR, or `ckpt` in the current
+    folder.
     Two processes that ask at once download it once.
 
     Args:
         row (str): a name of `list_models()`.
         image_size (int or (int, int)): image size in pixels.
+        ckpt_dir (str, optional): folder to keep it in.
 
     Raises:
         ValueError: the suite published none for this variant and size; the message lists those it did.
@@ -33,7 +35,7 @@ def fetch_public_weights(row, image_size):
         known = ", ".join(f"{name} at {size}" for name, variant in VARIANTS.items() for size in variant.public_files)
         raise ValueError(f"there is no public checkpoint of {row} at image size {image_size}; there are {known}. "
                          "Use pretrained=False, or load another library's file with from_checkpoint")
-    folder = os.environ.get("MINDVIT_CKPT_DIR", "ckpt")
+    folder = ckpt_dir or os.environ.get("MINDVIT_CKPT_DIR", "ckpt")
     path = os.path.join(folder, files[image_size])
     if os.path.exists(path):
         return path
