@@ -28,7 +28,7 @@ def run(digit_folder, tmp_path_factory):
 
 def test_eval_counts_every_image_and_equals_the_formulas(run, digit_folder, capsys):
     status = main(["eval", "--data.root", str(digit_folder), "--model.name", "vit_t_16", "--batch_size", "16",
-                   "--data.crop_fraction", "1.0", "--checkpoint", str(run / "best.ckpt"), "--json", "result.json"])
+                   "--checkpoint", str(run / "best.ckpt"), "--json", "result.json"])
     printed, results = capsys.readouterr().out, json.loads(pathlib.Path("result.json").read_text())
     assert status == 0 and results["images"] == 40
     assert str({name: results[name] for name in ("Top_1_Accuracy", "Top_5_Accuracy")}) in printed

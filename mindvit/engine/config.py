@@ -13,7 +13,11 @@ class DataConfig:
         crop_scale: area of the random crop in training, as a range of fractions of the image.
         crop_ratio: width to height of the random crop in training, as a range.
         flip: probability of a left-right flip in training.
-        crop_fraction: in evaluation, the centre crop's share of the resized short side; the network's own by default.
+        crop_fraction: in evaluation, the centre crop's share of the resized short side. This and the next three are by
+            default those of the library that the checkpoint comes from.
+        mean: of red, green and blue, for values from 0 to 1.
+        std: likewise.
+        interpolation: how images are resized in evaluation, bilinear or bicubic.
         val_fraction: share of each class held out for validation when root has no val/ folder.
         workers: threads that read images, and as many that transform them; with 1, the same seed gives the same run.
     """
@@ -23,6 +27,9 @@ class DataConfig:
     crop_ratio: tuple[float, float] = (0.75, 1.333)
     flip: float = 0.5
     crop_fraction: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
     val_fraction: float = 0.2
     workers: int = 1
 

@@ -7,7 +7,7 @@ from mindvit.engine.device import build_model, use_device
 from mindvit.engine.loss import CrossEntropySmooth
 from mindvit.engine.metrics import validation_metrics
 from mindvit.engine.network import build_network
-from mindvit.engine.train import evaluation_transform
+from mindvit.engine.train import evaluation_transform, use_preprocessing
 from mindvit.files import replacing
 
 
@@ -28,9 +28,10 @@ def evaluate(job):
         raise ValueError("there are no weights to evaluate; give --checkpoint FILE or --model.pretrained true")
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode)
     network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
+    use_preprocessing(network, job.data)
     val_set = open_dataset(job.data.root, "val", batch_size=job.batch_size, num_classes=network.num_classes,
                            val_fraction=job.data.val_fraction, num_parallel_workers=job.data.workers,
-                           transform=evaluation_transform(network, job.data.crop_fraction))
+                           transform=evaluation_transform(network))
     metrics = validation_metrics()
     model = build_model(network.set_train(False), device, CrossEntropySmooth(num_classes=network.num_classes),
                         metrics=metrics)

@@ -54,11 +54,17 @@ def new_run_folder(path):
     return folder
 
 
-def evaluation_transform(network, crop_fraction=None):
+def use_preprocessing(network, config):
+    """Sets what a DataConfig says about preprocessing in the network's own."""
+    said = {field.name: getattr(config, field.name) for field in dataclasses.fields(network.preprocessing)}
+    network.preprocessing = dataclasses.replace(
+        network.preprocessing, **{name: value for name, value in said.items() if value is not None})
+
+
+def evaluation_transform(network):
     """The evaluation transform that belongs to the network's weights."""
     prepare = network.preprocessing
-    return eval_transform(image_size(network), crop_fraction or prepare.crop_fraction, prepare.mean, prepare.std,
-                          prepare.interpolation)
+    return eval_transform(image_size(network), prepare.crop_fraction, prepare.mean, prepare.std, prepare.interpolation)
 
 
 def train(job):
@@ -85,10 +91,11 @@ def train(job):
                                 num_parallel_workers=job.data.workers)
             for split in ("train", "val")}
     network = build_network(job.model, job.checkpoint, sets["train"].num_classes, job.ckpt_dir)
+    use_preprocessing(network, job.data)
     prepare = network.preprocessing
     sets["train"].transform = train_transform(image_size(network), job.data.crop_scale, job.data.crop_ratio,
                                               job.data.flip, prepare.mean, prepare.std)
-    sets["val"].transform = evaluation_transform(network, job.data.crop_fraction)
+    sets["val"].transform = evaluation_transform(network)
     train_set, val_set = sets["train"].run(), sets["val"].run()
 
     steps = train_set.get_dataset_size()
