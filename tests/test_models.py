@@ -211,10 +211,6 @@ def test_composed_and_native_forms_are_equal_forward_and_gradient(dtype, toleran
     x = np.concatenate([np.linspace(-12, 12, 4001), [-60, -30, 30, 60]]).astype(np.float32)
     for fast, native in zip(*both(kernels.GELU, x)):
         np.testing.assert_allclose(fast, native, atol=tolerance, rtol=tolerance)
-    x = images(2, 5, 16) * np.geomspace(1e-3, 1e3, 10).reshape(2, 5, 1).astype(np.float32) + 1
-    if dtype == np.float32:  # O2 leaves norms in float32
-        for fast, native in zip(*both(lambda: kernels.LayerNorm((16,)).set_train(), x)):
-            np.testing.assert_allclose(fast, native, atol=tolerance * 10, rtol=1e-4)
     x = images(2, 3, 8, 12)
     for fast, native in zip(*both(lambda: PatchEmbedding((8, 12), 4, 16, 3), x)):
         assert fast.shape == native.shape

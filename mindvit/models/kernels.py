@@ -3,9 +3,7 @@
 Measured on two CPU cores with MindSpore 2.10, float32, a batch of 8 images at 224 (ViT-B/16 sizes):
 
 * patches: `nn.Conv2d` 13.9 s, reshape + transpose + one `MatMul` 34 ms;
-* tanh GELU on (8, 197, 3072): `nn.GELU()` 99 ms forward and 205 ms gradient, the sigmoid form 12 ms and 23 ms;
-* LayerNorm on (8, 197, 768): `nn.LayerNorm` 4.4 ms forward and 20.7 ms with gradient, the means as `MatMul` with a
-  column of 1/D 7.1 ms and 10.9 ms: the composed form is for training alone.
+* tanh GELU on (8, 197, 3072): `nn.GELU()` 99 ms forward and 205 ms gradient, the sigmoid form 12 ms and 23 ms.
 
 Ascend and GPU keep the native operators. The device target is read when a cell is built, so set it before.
 """
@@ -13,8 +11,7 @@ Ascend and GPU keep the native operators. The device target is read when a cell 
 import math
 
 import mindspore as ms
-import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import nn, ops
 
 
 def composed_forms():
@@ -50,26 +47,6 @@ class GELU(nn.Cell):
             linear = 2 * math.sqrt(2 / math.pi)
             return x * ops.sigmoid(x * (linear + linear * 0.044715 * x * x))
         return self.native(x)
-
-
-class LayerNorm(nn.LayerNorm):
-    """Layer normalisation over the last axis (Ba et al., 2016), same arguments and values as `nn.LayerNorm`.
-
-    Being one, it stays in float32 under O2. Inputs and outputs: (..., D).
-    """
-
-    def __init__(self, normalized_shape, *args, **kwargs):
-        super().__init__(normalized_shape, *args, **kwargs)
-        self.composed = composed_forms() and len(self.normalized_shape) == 1
-        self.mean_column = Tensor(np.full((self.normalized_shape[-1], 1), 1 / self.normalized_shape[-1], np.float32))
-
-    def construct(self, x):
-        if not (self.composed and self.training):
-            return super().construct(x)
-        rows = x.reshape(-1, x.shape[-1])
-        rows = rows - ops.matmul(rows, self.mean_column.astype(x.dtype))
-        variance = ops.matmul(rows * rows, self.mean_column.astype(x.dtype))
-        return (rows * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta).reshape(x.shape)
 
 
 class PatchProduct(nn.Conv2d):

@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Initializer, initializer
 
-from mindvit.models.kernels import GELU, LayerNorm, PatchProduct, tanh
+from mindvit.models.kernels import GELU, PatchProduct, tanh
 from mindvit.models.preprocessing import Preprocessing
 
 POOLS = ("cls", "mean")
@@ -221,7 +221,6 @@ class TransformerEncoder(nn.Cell):
         super().__init__()
         check_positive(dim=dim, num_layers=num_layers, num_heads=num_heads, mlp_dim=mlp_dim)
         check_probability(drop_path_keep_prob=drop_path_keep_prob)
-        norm = LayerNorm if norm is nn.LayerNorm else norm
         layers = []
         for i in range(num_layers):
             path_keep_prob = 1 - (1 - drop_path_keep_prob) * i / max(num_layers - 1, 1)
@@ -345,7 +344,6 @@ class ViT(nn.Cell):
             raise ValueError("norm_after_pool=True needs pool='mean'; with the class token it changes nothing")
         if num_classes:
             check_positive(num_classes=num_classes)
-        norm = LayerNorm if norm is nn.LayerNorm else norm
         if norm_eps is not None:
             norm = functools.partial(norm, epsilon=norm_eps)
 

@@ -1,0 +1,100 @@
+"""Seconds until work begins: import, graph compile, and a whole `mindvit predict` of one picture.
+
+python -m benchmarks.startup --peers tutorial,timm --peer-python timm=PATH
+"""
+
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks import measure
+
+MODULES = {"mindvit": "mindvit", "tutorial": "benchmarks.tutorial_vit", "timm": "timm"}
+
+
+def run(command, folder):
+    """Wall seconds of a command."""
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=measure.environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stderr[-3000:]}")
+    return time.perf_counter() - start
+
+
+def compile_seconds(name, sizes, arguments, train, cache):
+    """The first call of a new process less a later one; the process's user cache folder is `cache`."""
+    with measure.Worker(f"benchmarks.networks:{name}", arguments.threads, variables={"XDG_CACHE_HOME": cache},
+                        sizes=sizes, batch=arguments.batch, train=train) as worker:
+        return worker.ready["first_call_seconds"] - worker.round()["seconds"]
+
+
+def prediction_commands(names, sizes, arguments, folder):
+    """{name: command} of predicting one picture with the same random weights, all files in the folder."""
+    import mindspore as ms
+    import numpy as np
+    from PIL import Image
+
+    import mindvit
+
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (375, 500, 3), np.uint8)).save(folder / "picture.jpg")
+    ms.save_checkpoint(mindvit.ViT(**sizes), str(folder / "vit.ckpt"))
+    mindvit.convert_weights(folder / "vit.ckpt", folder / "vit.safetensors", "timm")
+    main = "import sys; from mindvit.cli import main; sys.exit(main())"
+    model = ["--model.overrides", json.dumps(sizes)] if arguments.smoke else ["--model.name", arguments.model]
+    commands = {"mindvit": [sys.executable, "-c", main, "predict", "picture.jpg", "--checkpoint", "vit.ckpt", *model]}
+    if "timm" in names:
+        commands["timm"] = [arguments.peer_python.get("timm", sys.executable), "-m", "benchmarks.timm_predict",
+                            json.dumps(sizes), "vit.safetensors", "picture.jpg", "timm.jpg"]
+    return commands
+
+
+def main(words=None):
+    parser = measure.parser(__doc__, repeats=3)
+    measure.add_peers(parser, ["tutorial"])
+    parser.add_argument("--batch", type=int, default=8, help="images of the compiled graphs (%(default)s)")
+    arguments = measure.parse(parser, words)
+    measure.limit_threads(arguments.threads)
+    sizes = measure.model_sizes(arguments)
+    names = ["mindvit"] + [name for name in ("tutorial", "timm") if name in arguments.peers]
+    if "timm" in names and subprocess.run([arguments.peer_python.get("timm", sys.executable), "-c", "import timm"],
+                                          capture_output=True).returncode:
+        print("skipped timm: it cannot be imported; give --peer-python timm=PATH")
+        names.remove("timm")
+
+    seconds = {}
+
+    def record(what, name, value):
+        seconds.setdefault(what, {}).setdefault(name, []).append(value)
+
+    with tempfile.TemporaryDirectory() as folder:
+        commands = prediction_commands(names, sizes, arguments, pathlib.Path(folder))
+        for _ in range(arguments.repeats):
+            for name in names:
+                python = arguments.peer_python.get(name, sys.executable)
+                record("import", name, run([python, "-c", f"import {MODULES[name]}"], folder))
+            for train in (False, True):
+                what = f"compile {'training step' if train else 'forward'}"
+                for name in names:
+                    if name == "timm":  # it compiles nothing
+                        continue
+                    with tempfile.TemporaryDirectory() as cache:
+                        record(f"{what}, first process", name, compile_seconds(name, sizes, arguments, train, cache))
+                        if name == "mindvit":
+                            record(f"{what}, second process", name,
+                                   compile_seconds(name, sizes, arguments, train, cache))
+            for name, command in commands.items():
+                record("predict one picture, whole process", name, run(command, folder))
+    results = {what: {name: {"seconds": statistics.median(values), "rounds": values} for name, values in row.items()}
+               for what, row in seconds.items()}
+    measure.print_table(("seconds", *names), [(what, *(row[name]["seconds"] if name in row else None for name in names))
+                                              for what, row in results.items()])
+    measure.write_record(arguments, results)
+
+
+if __name__ == "__main__":
+    main()
