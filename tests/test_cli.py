@@ -132,6 +132,7 @@ def test_a_checkpoint_of_another_library_trains_and_evaluates(digit_folder, caps
     assert main(["convert", "run/best.ckpt", "back.safetensors", "--format", "timm"]) == 0
     saved, back = ms.load_checkpoint("run/best.ckpt"), load_file("back.safetensors")
     assert (back["blocks.7.attn.qkv.weight"] == saved["transformer.layers.7.0.cell.1.qkv.weight"].asnumpy()).all()
+    assert main(["eval", "--data.root", str(digit_folder), "--checkpoint", "run/best.ckpt"]) == 0  # no name is needed
     network = from_checkpoint("run/best.ckpt")
     assert network.norm_eps == 1e-6 and network.exact_gelu and network.preprocessing.interpolation == "bicubic"
 

@@ -19,7 +19,7 @@ class DataConfig:
         std: likewise.
         interpolation: how images are resized in evaluation, bilinear or bicubic.
         val_fraction: share of each class held out for validation when root has no val/ folder.
-        workers: threads that read images, and as many that transform them; with 1, the same seed gives the same run.
+        workers: threads that transform images; the same seed and number give the same run.
     """
 
     root: str = "dataset"
@@ -39,14 +39,15 @@ class ModelConfig:
     """Which network.
 
     Args:
-        name: a name that `mindvit models` prints, or timm's name for it.
+        name: a name that `mindvit models` prints, or timm's name for it; by default the checkpoint's sizes,
+            else vit_b_16.
         num_classes: width of the head; by default the data's number of classes in training, else the checkpoint's.
         image_size: image size in pixels; by default the checkpoint's, else 224.
         pretrained: start from the Vision suite's public checkpoint, downloaded once.
         overrides: other arguments of ViT, for example '{"drop_path_keep_prob": 0.9}'.
     """
 
-    name: str = "vit_b_16"
+    name: str | None = None
     num_classes: int | None = None
     image_size: int | None = None
     pretrained: bool = False

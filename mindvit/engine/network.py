@@ -25,11 +25,11 @@ def build_network(config, checkpoint=None, num_classes=None, ckpt_dir=None):
              "image_size": config.image_size, **config.overrides}
     given = {name: value for name, value in given.items() if value is not None}
     if not checkpoint:
-        return create_model(config.name, config.pretrained, ckpt_dir, **given)
+        return create_model(config.name or "vit_b_16", config.pretrained, ckpt_dir, **given)
     try:
-        network = from_checkpoint(checkpoint, **model_arguments(config.name, **given))
+        network = from_checkpoint(checkpoint, **(model_arguments(config.name, **given) if config.name else given))
     except ValueError as error:
-        raise ValueError(f"{error} (read as --model.name {config.name})") from error
+        raise ValueError(f"{error} (read as --model.name {config.name})" if config.name else error) from error
     print(f"{checkpoint}\n{network.load_report}", flush=True)
     return network
 

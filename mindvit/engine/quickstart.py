@@ -1,6 +1,7 @@
 """The quickstart: train, evaluate and predict on the packaged digits, with neither network nor checkpoint."""
 
 import pathlib
+from typing import Literal
 
 from mindvit.data import write_digits
 from mindvit.engine.config import DataConfig, EvalJob, ModelConfig, PredictJob, TrainConfig, TrainJob
@@ -12,7 +13,8 @@ DIGITS_VIT = {"patch_size": 4, "embed_dim": 96, "num_layers": 4, "num_heads": 3,
               "pos_embedding": "sincos2d"}
 
 
-def quickstart(out="runs/quickstart", seed=42, device_target="auto"):
+def quickstart(out: str = "runs/quickstart", seed: int = 42,
+               device_target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto"):
     """Writes the digits as folders of pictures, trains a small ViT on them, evaluates it and predicts ten of them.
 
     Args:
@@ -30,9 +32,9 @@ def quickstart(out="runs/quickstart", seed=42, device_target="auto"):
     training = TrainConfig(epochs=30, batch_size=32, lr=1e-3, warmup_epochs=3, seed=seed)
     train(TrainJob(data=data, model=model, train=training, out=out, device_target=device_target))
     best = str(pathlib.Path(out) / "best.ckpt")
-    results = evaluate(EvalJob(data=data, model=model, checkpoint=best, batch_size=60, device_target=device_target))
+    results = evaluate(EvalJob(data=data, checkpoint=best, batch_size=60, device_target=device_target))
     held_out = [str(next(iter(sorted(pathlib.Path(root, "val", str(digit)).glob("*.png"))))) for digit in range(10)]
-    predict(PredictJob(paths=held_out, model=model, checkpoint=best, top_k=3, out=str(folder / "predicted"),
+    predict(PredictJob(paths=held_out, checkpoint=best, top_k=3, out=str(folder / "predicted"),
                        json=str(folder / "predictions.json"), device_target=device_target, batch_size=10))
     print(f"everything is in {folder}: best.ckpt, metrics.csv, metrics.json, curves.png, predicted/", flush=True)
     return results
