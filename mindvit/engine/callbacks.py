@@ -124,6 +124,7 @@ class ValAccMonitor(Callback):
     Args:
         model (mindspore.train.Model): the model being trained, with metrics.
         dataset_val (mindspore Dataset): validation images.
+        num_epochs (int, optional): the last epoch, which is always validated; by default the training's.
         interval (int): epochs between validations.
         ckpt_directory (str): folder of best.ckpt and last.ckpt.
         metric_name (str): the metric that decides what is best, higher being better.
@@ -132,10 +133,10 @@ class ValAccMonitor(Callback):
     The results of the latest validation stand in the callback parameters as `eval_results`, as in `Model.fit`.
     """
 
-    def __init__(self, model, dataset_val, interval=1, ckpt_directory="./", metric_name="Top_1_Accuracy",
-                 dataset_sink_mode=False):
+    def __init__(self, model, dataset_val, num_epochs=None, interval=1, ckpt_directory="./",
+                 metric_name="Top_1_Accuracy", dataset_sink_mode=False):
         super().__init__()
-        self.model, self.dataset_val, self.interval = model, dataset_val, interval
+        self.model, self.dataset_val, self.num_epochs, self.interval = model, dataset_val, num_epochs, interval
         self.folder, self.metric_name = pathlib.Path(ckpt_directory), metric_name
         self.dataset_sink_mode = dataset_sink_mode
         self.best, self.best_epoch = -math.inf, 0
@@ -144,7 +145,7 @@ class ValAccMonitor(Callback):
         params = run_context.original_args()
         save_weights(params.network, self.folder / "last.ckpt")
         params.eval_results = {}
-        if params.cur_epoch_num % self.interval and params.cur_epoch_num != params.epoch_num:
+        if params.cur_epoch_num % self.interval and params.cur_epoch_num != (self.num_epochs or params.epoch_num):
             return
         params.eval_results = self.model.eval(self.dataset_val, dataset_sink_mode=self.dataset_sink_mode)
         value = params.eval_results[self.metric_name]
@@ -152,7 +153,7 @@ class ValAccMonitor(Callback):
             self.best, self.best_epoch = value, params.cur_epoch_num
             save_weights(params.network, self.folder / "best.ckpt")
         print(f"Epoch:[{params.cur_epoch_num - 1:3d}/{params.epoch_num:3d}], {self.metric_name}: {value:.4f}, "
-              f"best: {self.best:.4f} (epoch {self.best_epoch - 1})", flush=True)
+              f"best: {self.best:.4f}", flush=True)
 
 
 class MetricsFile(EpochLoss):
