@@ -28,7 +28,11 @@ def class_names(checkpoint, num_classes):
 
 
 def batches(files, transform, batch_size):
-    """Yields (files, images (B, 3, H, W), errors {file: reason}) for each group of batch_size files."""
+    """Yields (files, images (B, 3, H, W), errors {file: reason}) for each group of batch_size files.
+
+    Every B is the same, so that one graph serves all: where images are missing, zeros stand behind the others.
+    """
+    batch_size = min(batch_size, len(files))
     for i in range(0, len(files), batch_size):
         group, images, errors = files[i:i + batch_size], [], {}
         for file in group:
@@ -39,6 +43,8 @@ def batches(files, transform, batch_size):
                 images.append(image)
             except (OSError, ValueError, RuntimeError) as error:
                 errors[file] = str(error)
+        if images:
+            images += [np.zeros_like(images[0])] * (batch_size - len(images))
         yield group, np.array(images, np.float32), errors
 
 
