@@ -1,14 +1,12 @@
 """Evaluation: from an EvalJob to top-1 and top-5 accuracy."""
 
-import json
-
 from mindvit.data import open_dataset
 from mindvit.engine.device import build_model, use_device
 from mindvit.engine.loss import CrossEntropySmooth
 from mindvit.engine.metrics import validation_metrics
 from mindvit.engine.network import build_network
 from mindvit.engine.train import evaluation_transform, use_preprocessing
-from mindvit.files import replacing
+from mindvit.files import write_json
 
 
 def evaluate(job):
@@ -41,6 +39,5 @@ def evaluate(job):
     results["images"] = metrics["val_loss"].images
     print(f"{results['images']} images, mean cross entropy {results['val_loss']:.4f}", flush=True)
     if job.json:
-        with replacing(job.json) as path:
-            path.write_text(json.dumps(results, indent=1) + "\n")
+        write_json(results, job.json)
     return results

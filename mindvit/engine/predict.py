@@ -1,7 +1,6 @@
 """Prediction: from a PredictJob to annotated copies and one record an image."""
 
 import itertools
-import json
 import pathlib
 
 import mindspore as ms
@@ -10,7 +9,7 @@ import numpy as np
 from mindvit.data import index2label, open_rgb, predict_transform, read_dataset, read_image
 from mindvit.engine.device import build_model, use_device
 from mindvit.engine.network import build_network, image_size
-from mindvit.files import replacing
+from mindvit.files import write_json
 from mindvit.visualize import show_result
 
 
@@ -104,6 +103,5 @@ def predict(job):
             records.append({"path": file, "predictions": predictions, "annotated": annotated})
             print(f"{file}: {{{best[0]}: {names[best[0]]!r}}} {probabilities[best[0]]:.4f}", flush=True)
     if job.json:
-        with replacing(job.json) as path:
-            path.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(records, job.json)
     return records

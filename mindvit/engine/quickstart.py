@@ -31,9 +31,9 @@ def quickstart(out: str = "runs/quickstart", seed: int = 42,
     data = DataConfig(root, crop_scale=(0.6, 1.0), crop_ratio=(0.8, 1.25), flip=0.0, crop_fraction=1.0)
     training = TrainConfig(epochs=30, batch_size=32, lr=1e-3, warmup_epochs=3, seed=seed)
     train(TrainJob(data=data, model=model, train=training, out=out, device_target=device_target))
-    best = str(pathlib.Path(out) / "best.ckpt")
+    best = str(folder / "best.ckpt")
     results = evaluate(EvalJob(data=data, checkpoint=best, batch_size=60, device_target=device_target))
-    held_out = [str(next(iter(sorted(pathlib.Path(root, "val", str(digit)).glob("*.png"))))) for digit in range(10)]
+    held_out = [str(min(pathlib.Path(root, "val", str(digit)).glob("*.png"))) for digit in range(10)]
     predict(PredictJob(paths=held_out, checkpoint=best, top_k=3, out=str(folder / "predicted"),
                        json=str(folder / "predictions.json"), device_target=device_target, batch_size=10))
     print(f"everything is in {folder}: best.ckpt, metrics.csv, metrics.json, curves.png, predicted/", flush=True)

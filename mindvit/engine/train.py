@@ -1,7 +1,6 @@
 """Training: from a TrainJob to a run folder."""
 
 import dataclasses
-import json
 import math
 import pathlib
 import time
@@ -16,7 +15,7 @@ from mindvit.engine.device import build_model, use_device
 from mindvit.engine.loss import CrossEntropySmooth
 from mindvit.engine.metrics import validation_metrics
 from mindvit.engine.network import build_network, image_size
-from mindvit.files import replacing
+from mindvit.files import replacing, write_json
 
 
 def learning_rates(lr, epochs, steps_per_epoch, warmup_epochs=0.0):
@@ -118,8 +117,7 @@ def train(job):
     best = metrics_file.rows[validation.best_epoch - 1]
     results = {**best, "images": len(sets["val"]), "epochs": job.train.epochs, "device_target": device.target,
                "amp_level": device.amp_level, "seconds": round(time.time() - start, 1)}
-    with replacing(folder / "metrics.json") as path:
-        path.write_text(json.dumps(results, indent=1) + "\n")
+    write_json(results, folder / "metrics.json")
     print(f"best epoch {best['epoch']}: top-1 {best['Top_1_Accuracy']:.4f}, top-5 {best['Top_5_Accuracy']:.4f} on "
           f"{len(sets['val'])} images; {folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
     return results

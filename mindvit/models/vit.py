@@ -353,7 +353,7 @@ class ViT(nn.Cell):
         self.pool, self.norm_after_pool = pool, norm_after_pool
         self.embed_dim, self.num_heads, self.norm_eps = embed_dim, num_heads, norm_eps
         self.exact_gelu = getattr(activation, "keywords", {}).get("approximate") is False
-        self.distilled, self.num_classes = distilled, num_classes
+        self.num_classes = num_classes
         # The class token starts at zero in the paper's code (vision_transformer, models_vit.py).
         self.cls_token = Parameter(initializer("zeros", (1, 1, embed_dim)), "cls") if class_token else None
         self.dist_token = Parameter(initializer(TruncatedNormal(), (1, 1, embed_dim)), "dist") if distilled else None
