@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Initializer, initializer
 
-from mindvit.models.kernels import GELU, PatchProduct, tanh
+from mindvit.models.kernels import Dense, MergeHeads, PatchProduct, SplitHeads, fast, softmax, tanh
 from mindvit.models.preprocessing import Preprocessing
 
 POOLS = ("cls", "mean")
@@ -42,7 +42,7 @@ class TruncatedNormal(Initializer):
 
 def dense(in_features, out_features, has_bias=True):
     """A dense layer with truncated normal (0.02) weights and zero bias, the initialisation of DeiT, BEiT and timm."""
-    return nn.Dense(in_features, out_features, TruncatedNormal(), "zeros", has_bias)
+    return Dense(in_features, out_features, TruncatedNormal(), "zeros", has_bias)
 
 
 def check_probability(**probabilities):
@@ -101,7 +101,8 @@ class DropPath(nn.Cell):
     def construct(self, x):
         if not self.training:
             return x
-        return x * self.dropout(ops.ones((x.shape[0],) + (1,) * (x.ndim - 1), x.dtype))  # one draw a sample
+        draws = self.dropout(ops.ones((x.shape[0],) + (1,) * (x.ndim - 1), x.dtype))  # one a sample
+        return x * ops.tile(draws, (1,) + x.shape[1:])
 
 
 class Attention(nn.Cell):
@@ -134,17 +135,18 @@ class Attention(nn.Cell):
         self.dim, self.num_heads, self.head_dim = dim, num_heads, head_dim
         self.scale = self.head_dim**-0.5
         self.qkv = dense(dim, 3 * num_heads * self.head_dim, qkv_bias)
+        self.split_heads, self.merge_heads = SplitHeads(3 * num_heads), MergeHeads(num_heads)
+        self.thirds, self.softmax = ops.Split(1, 3), softmax()
+        self.scores, self.average = ops.BatchMatMul(transpose_b=True), ops.BatchMatMul()
         self.attn_drop = nn.Dropout(p=1.0 - attention_keep_prob)
         self.out = dense(num_heads * self.head_dim, dim)
         self.out_drop = nn.Dropout(p=1.0 - keep_prob)
 
     def construct(self, x):
         check_tokens(x.shape, self.dim)
-        b, n, _ = x.shape
-        qkv = self.qkv(x).reshape(b, n, 3 * self.num_heads, self.head_dim).transpose(0, 2, 1, 3)  # (B, 3H, N, Dh)
-        q, k, v = ops.split(qkv, self.num_heads, 1)  # (B, H, N, Dh) each; three times as fast as qkv[0] of 5 dimensions
-        weights = ops.softmax(ops.matmul(q * self.scale, k.swapaxes(-1, -2)), -1)  # (B, H, N, N); eq. 6
-        x = ops.matmul(self.attn_drop(weights), v).transpose(0, 2, 1, 3).reshape(b, n, -1)  # (B, N, H * Dh); eq. 7
+        q, k, v = self.thirds(self.split_heads(self.qkv(x)))  # (B, H, N, Dh) each
+        weights = self.softmax(self.scores(q * self.scale, k))  # (B, H, N, N); eq. 6
+        x = self.merge_heads(self.average(self.attn_drop(weights), v))  # (B, N, H * Dh); eq. 7
         return self.out_drop(self.out(x))  # (B, N, D); eq. 8
 
 
@@ -155,8 +157,8 @@ class FeedForward(nn.Cell):
         in_features (int): width of the input.
         hidden_features (int, optional): width of the hidden layer; in_features by default.
         out_features (int, optional): width of the output; in_features by default.
-        activation (callable): makes the activation cell. `nn.GELU` is the tanh form, taken in whichever shape is fast
-            on the device; `functools.partial(nn.GELU, approximate=False)` is the exact form.
+        activation (callable): makes the activation cell. `nn.GELU` is the tanh form and
+            `functools.partial(nn.GELU, approximate=False)` the exact form, each computed as is fast on the device.
         keep_prob (float): probability of keeping a value in training.
 
     Inputs: (..., in_features). Outputs: (..., out_features).
@@ -171,7 +173,7 @@ class FeedForward(nn.Cell):
         check_positive(in_features=in_features, hidden_features=hidden_features, out_features=out_features)
         check_probability(keep_prob=keep_prob)
         self.dense1 = dense(in_features, hidden_features)
-        self.activation = GELU() if activation is nn.GELU else activation()
+        self.activation = fast(activation)()
         self.dense2 = dense(hidden_features, out_features)
         self.dropout = nn.Dropout(p=1.0 - keep_prob)
 
@@ -207,7 +209,7 @@ class TransformerEncoder(nn.Cell):
         drop_path_keep_prob (float): keep probability of the last block's branches; it falls linearly with depth from
             1 in the first block (Huang et al., 2016, section 3).
         activation (callable): see `FeedForward`.
-        norm (callable): makes a norm cell from a shape tuple.
+        norm (callable): makes a norm cell from a shape tuple; `nn.LayerNorm` is computed as is fast on the device.
         qkv_bias (bool), head_dim (int, optional): see `Attention`.
 
     Inputs and outputs: tokens (B, N, D).
@@ -226,9 +228,10 @@ class TransformerEncoder(nn.Cell):
             path_keep_prob = 1 - (1 - drop_path_keep_prob) * i / max(num_layers - 1, 1)
             attention = Attention(dim, num_heads, keep_prob, attention_keep_prob, qkv_bias, head_dim)
             mlp = FeedForward(dim, mlp_dim, dim, activation, keep_prob)
-            layers.append(nn.SequentialCell(*(
-                ResidualCell(nn.SequentialCell(norm((dim,)), branch, DropPath(path_keep_prob)))
-                for branch in (attention, mlp))))
+            drop_path = [DropPath(path_keep_prob)] if path_keep_prob < 1 else []
+            layers.append(nn.SequentialCell([
+                ResidualCell(nn.SequentialCell([fast(norm)((dim,)), branch, *drop_path]))
+                for branch in (attention, mlp)]))
         self.layers = nn.SequentialCell(layers)
 
     def construct(self, x):
@@ -361,7 +364,7 @@ class ViT(nn.Cell):
         self.pos_dropout = nn.Dropout(p=1.0 - embed_keep_prob)
         self.transformer = TransformerEncoder(embed_dim, num_layers, num_heads, mlp_dim, keep_prob, attention_keep_prob,
                                               drop_path_keep_prob, activation, norm, qkv_bias, head_dim)
-        self.norm = norm((embed_dim,))
+        self.norm = fast(norm)((embed_dim,))
         self.representation = None
         if representation_size:
             check_positive(representation_size=representation_size)
@@ -395,7 +398,7 @@ class ViT(nn.Cell):
         if prefix:
             x = ops.concat(prefix + (x,), 1)  # (B, prefix + patches, D)
         if self.pos_embedding is not None:
-            x = x + self.pos_embedding.astype(x.dtype)
+            x = x + ops.tile(self.pos_embedding.astype(x.dtype), (x.shape[0], 1, 1))
         return self.pos_dropout(x)
 
     def forward_features(self, x):
