@@ -1,6 +1,7 @@
 """Device and precision, loss, callbacks, and train / evaluate / predict around `mindspore.train.Model`."""
 
 from mindvit.engine.callbacks import LossMonitor, ProgressBar, ValAccMonitor
+from mindvit.engine.compile_cache import keep_graphs
 from mindvit.engine.config import DataConfig, EvalJob, ModelConfig, PredictJob, TrainConfig, TrainJob
 from mindvit.engine.device import build_model, use_device
 from mindvit.engine.evaluate import evaluate
@@ -10,5 +11,5 @@ from mindvit.engine.quickstart import quickstart
 from mindvit.engine.train import learning_rates, train
 
 __all__ = ["CrossEntropySmooth", "DataConfig", "EvalJob", "LossMonitor", "ModelConfig", "PredictJob", "ProgressBar",
-           "TrainConfig", "TrainJob", "ValAccMonitor", "build_model", "evaluate", "learning_rates", "predict",
-           "quickstart", "train", "use_device"]
+           "TrainConfig", "TrainJob", "ValAccMonitor", "build_model", "evaluate", "keep_graphs", "learning_rates",
+           "predict", "quickstart", "train", "use_device"]

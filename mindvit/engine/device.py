@@ -6,6 +6,8 @@ import logging
 import mindspore as ms
 from mindspore.train import Model
 
+from mindvit.engine.compile_cache import keep_graphs
+
 
 @dataclasses.dataclass(frozen=True)
 class Device:
@@ -63,11 +65,18 @@ def use_device(device_target="auto", amp_level=None, data_sink=None, mode="graph
 def build_model(network, device, loss=None, optimizer=None, metrics=None):
     """A `mindspore.train.Model` at the device's precision, for training (with an optimizer), evaluating or predicting.
 
-    On the CPU, mixed precision runs without a dynamic loss scale, which MindSpore refuses there.
+    On the CPU, mixed precision runs without a dynamic loss scale, which MindSpore refuses there, and compiled graphs
+    are kept for later processes; on Ascend and GPU nobody has tried that yet.
     """
+    on_cpu = device.target == "CPU"
     if optimizer is None:  # Model casts for mixed precision only when it trains
         if device.amp_level != "O0":
             network = ms.amp.auto_mixed_precision(network, device.amp_level)
-        return Model(network, loss_fn=loss, metrics=metrics)
-    scale = {"loss_scale_manager": None} if device.target == "CPU" else {}
-    return Model(network, loss_fn=loss, optimizer=optimizer, metrics=metrics, amp_level=device.amp_level, **scale)
+        model = Model(network, loss_fn=loss, metrics=metrics)
+    else:
+        scale = {"loss_scale_manager": None} if on_cpu else {}
+        model = Model(network, loss_fn=loss, optimizer=optimizer, metrics=metrics, amp_level=device.amp_level, **scale)
+    for cell in (model.train_network, model.eval_network, model.predict_network) if on_cpu else ():
+        if cell is not None:
+            keep_graphs(cell)
+    return model

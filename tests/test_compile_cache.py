@@ -1,0 +1,148 @@
+import functools
+import os
+import subprocess
+import sys
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+from mindvit import CrossEntropySmooth, ViT, build_model, use_device
+from mindvit.engine.compile_cache import folder, key
+
+TINY = {"image_size": 32, "patch_size": 16, "embed_dim": 32, "num_layers": 2, "num_heads": 2, "mlp_dim": 64,
+        "num_classes": 10}
+IMAGES = Tensor(np.ones((2, 3, 32, 32), np.float32))
+LABELS = Tensor(np.array([1, 2], np.int32))
+
+
+def network_key(images=IMAGES, training=False, **changes):
+    return key(ViT(**{**TINY, **changes}).set_train(training), (images,))
+
+
+def training_key(lr=1e-3, smooth=0.1, amp_level="O0", **changes):
+    network = ViT(**{**TINY, **changes})
+    model = build_model(network, use_device("CPU", amp_level), CrossEntropySmooth(smooth_factor=smooth, num_classes=10),
+                        nn.Adam(network.trainable_params(), lr))
+    return key(model.train_network.set_train(), (IMAGES, LABELS))
+
+
+DIFFERENT = {
+    "the network": network_key,
+    "deeper": functools.partial(network_key, num_layers=3),
+    "more heads, same parameters": functools.partial(network_key, num_heads=4),
+    "epsilon": functools.partial(network_key, norm_eps=1e-6),
+    "exact GELU": functools.partial(network_key, activation=functools.partial(nn.GELU, approximate=False)),
+    "pooling": functools.partial(network_key, pool="mean"),
+    "in training": functools.partial(network_key, training=True),
+    "dropout": functools.partial(network_key, keep_prob=0.9),
+    "batch": functools.partial(network_key, Tensor(np.ones((3, 3, 32, 32), np.float32))),
+    "type": functools.partial(network_key, Tensor(np.ones((2, 3, 32, 32), np.float16))),
+    "a training step": training_key,
+    "learning rate": functools.partial(training_key, lr=2e-3),
+    "schedule": functools.partial(training_key, lr=[2e-3, 1e-3]),
+    "smoothing": functools.partial(training_key, smooth=0.2),
+    "O2": functools.partial(training_key, amp_level="O2"),
+    "drop path": functools.partial(training_key, drop_path_keep_prob=0.5),
+}
+
+
+def test_whatever_shapes_a_graph_changes_its_key(monkeypatch):
+    use_device("CPU")
+    keys = {name: make() for name, make in DIFFERENT.items()}
+    assert len(set(keys.values())) == len(keys)
+    assert keys == {name: make() for name, make in DIFFERENT.items()}  # of other objects with the same contents
+    monkeypatch.setenv("MS_A_SETTING", "1")
+    assert network_key() != keys["the network"]
+    monkeypatch.delenv("MS_A_SETTING")
+    monkeypatch.setattr(ms, "__version__", "2.99")
+    assert network_key() != keys["the network"]
+
+
+SCRIPT = """
+import json
+import sys
+
+import numpy as np
+from mindspore import Tensor, nn, set_seed
+
+from mindvit import CrossEntropySmooth, ViT, build_model, keep_graphs, use_device
+
+heads, mode = int(sys.argv[1]), sys.argv[2]
+set_seed(3)
+device = use_device("CPU")
+images, labels = Tensor(np.linspace(-1, 1, 6144, dtype=np.float32).reshape(2, 3, 32, 32)), Tensor([1, 2])
+network = ViT(32, patch_size=16, embed_dim=32, num_layers=2, num_heads=heads, mlp_dim=64, num_classes=10)
+
+
+class Mine(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.network = network
+
+    def construct(self, x):
+        return self.network(x)
+
+
+if mode == "mine":
+    print(keep_graphs(Mine().set_train(False))(images).asnumpy().tobytes().hex())
+else:
+    loss = CrossEntropySmooth(num_classes=10)
+    step = build_model(network, device, loss, nn.Adam(network.trainable_params(), 0.01)).train_network.set_train()
+    losses = [float(step(images, labels)) for _ in range(3)]
+    print(losses, build_model(network.set_train(False), device).predict(images).asnumpy().tobytes().hex())
+"""
+TAKEN = "Use the compilation cache"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(heads, mode="engine", cache=..., keep=True): (the last line printed, graphs taken from the cache, stderr)."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+
+    def run(heads, mode="engine", cache=tmp_path / "cache", keep=True):
+        variables = {"XDG_CACHE_HOME": str(cache), "MS_SUBMODULE_LOG_v": "{PIPELINE:2}"}
+        if not keep:
+            variables["MS_COMPILER_CACHE_ENABLE"] = "0"
+        done = subprocess.run([sys.executable, str(script), str(heads), mode], env={**os.environ, **variables},
+                              capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1], (done.stdout + done.stderr).count(TAKEN), done.stderr
+
+    return run
+
+
+def test_later_processes_take_the_graphs_and_compute_the_same(run, tmp_path):
+    plain, taken, _ = run(2, keep=False)
+    assert taken == 0 and not (tmp_path / "cache").exists()
+    assert run(2)[:2] == (plain, 0)
+    assert run(2)[:2] == (plain, 2)
+    other, taken, _ = run(4)  # the same shapes everywhere, another graph
+    assert taken == 0 and other == run(4, keep=False)[0] != plain
+    files = sorted((tmp_path / "cache" / "mindvit" / "graphs").iterdir())
+    assert len(files) == 4 and all(file.suffix == ".mindir" for file in files)
+    for file in files:
+        file.unlink()
+        file.write_bytes(b"damaged")
+    assert run(2)[:2] == (plain, 0)
+
+
+def test_graphs_of_cells_that_others_wrote_are_not_kept(run, tmp_path):
+    first = run(2, "mine")
+    assert first[:2] == run(2, "mine")[:2] and first[1] == 0 and not (tmp_path / "cache").exists()
+
+
+def test_a_cache_folder_that_cannot_be_written_is_a_warning(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    result, taken, stderr = run(2, cache=tmp_path / "file")
+    assert taken == 0 and result == run(2, keep=False)[0]
+    assert "this compiled graph is not kept for later processes: [Errno 20] Not a directory" in stderr
+
+
+def test_the_folder_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert folder() == tmp_path / "mindvit" / "graphs"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert folder() == tmp_path / "home" / ".cache" / "mindvit" / "graphs"
