@@ -3,6 +3,8 @@
 python -m benchmarks.kernels --batch 8
 """
 
+import pathlib
+import resource
 import statistics
 import time
 
@@ -14,7 +16,7 @@ SLOW_SECONDS = 5  # a call that takes longer is measured once
 
 
 def operations(sizes, batch):
-    """(operation, form, cell or function, shapes of its inputs, whether a gradient is measured) for each line."""
+    """(operation, form, cell or function, shapes of its inputs) for each line."""
     from mindspore import nn, ops
 
     from benchmarks import tutorial_vit
@@ -22,7 +24,7 @@ def operations(sizes, batch):
 
     n, d, m, h = measure.tokens(sizes), sizes["embed_dim"], sizes["mlp_dim"], sizes["num_heads"]
     image, patch = sizes["image_size"], sizes["patch_size"]
-    rows, x, hidden, heads = batch * n, (batch, n, d), (batch, n, m), (batch, h, n, d // h)
+    rows, x, hidden = batch * n, (batch, n, d), (batch, n, m)
 
     def softmax(x):
         return ops.softmax(x, -1)
@@ -30,30 +32,43 @@ def operations(sizes, batch):
     def swap_tokens_and_heads(x):
         return x.transpose(0, 2, 1, 3)
 
-    def turn(x):
-        return x.transpose(0, 1, 3, 2)
-
     for name, a, b in (("qkv", d, 3 * d), ("out", d, d), ("dense1", d, m), ("dense2", m, d)):
-        yield f"product {name}", "MatMul", ops.matmul, [(rows, a), (a, b)], True
-    yield "bias of dense1", "BiasAdd", ops.bias_add, [(rows, m), (m,)], True
-    yield "bias of dense1", "Add", ops.add, [(rows, m), (m,)], True
-    yield "LayerNorm", "native", nn.LayerNorm((d,)), [x], True
-    yield "GELU", "native, tanh", nn.GELU(), [hidden], True
-    yield "GELU", "native, erf", nn.GELU(approximate=False), [hidden], True
-    yield "GELU", "mindvit, tanh", kernels.GELU(), [hidden], True
-    yield "softmax", "native", softmax, [(batch, h, n, n)], True
-    yield "attention", "tutorial", tutorial_vit.Attention(d, h), [x], True
-    yield "attention", "mindvit", Attention(d, h).set_train(), [x], True
+        yield f"product {name}", "MatMul", ops.matmul, [(rows, a), (a, b)]
+    yield "dense1", "native", nn.Dense(d, m), [x]
+    yield "dense1", "mindvit", kernels.Dense(d, m, "normal", "zeros"), [x]
+    yield "bias of dense1", "native", ops.bias_add, [(rows, m), (m,)]
+    yield "bias of dense1", "Add", ops.add, [(rows, m), (m,)]
+    yield "bias of dense1", "mindvit", kernels.BiasAdd(), [(rows, m), (m,)]
+    yield "LayerNorm", "native", nn.LayerNorm((d,)), [x]
+    yield "LayerNorm", "mindvit", kernels.LayerNorm((d,)), [x]
+    yield "GELU, tanh", "native", nn.GELU(), [hidden]
+    yield "GELU, tanh", "mindvit", kernels.GELU(), [hidden]
+    yield "GELU, erf", "native", nn.GELU(approximate=False), [hidden]
+    yield "GELU, erf", "mindvit", kernels.GELU(approximate=False), [hidden]
+    yield "softmax", "native", softmax, [(batch, h, n, n)]
+    yield "softmax", "mindvit", kernels.softmax(), [(batch, h, n, n)]
+    yield "split heads", "Transpose", swap_tokens_and_heads, [(batch, n, 3 * h, d // h)]
+    yield "split heads", "mindvit", kernels.SplitHeads(3 * h), [(batch, n, 3 * d)]
+    yield "merge heads", "Transpose", swap_tokens_and_heads, [(batch, h, n, d // h)]
+    yield "merge heads", "mindvit", kernels.MergeHeads(h), [(batch, h, n, d // h)]
+    yield "attention", "tutorial", tutorial_vit.Attention(d, h), [x]
+    yield "attention", "mindvit", Attention(d, h).set_train(), [x]
     images = (batch, 3, image, image)
-    yield "patches", "tutorial, Conv2d", tutorial_vit.PatchEmbedding(patch, d), [images], True
-    yield "patches", "mindvit", kernels.PatchProduct(3, d, (patch, patch), "normal"), [images], True
-    yield "transpose", "split heads", swap_tokens_and_heads, [(batch, n, 3 * h, d // h)], False
-    yield "transpose", "turn keys", turn, [heads], False
-    yield "transpose", "merge heads", swap_tokens_and_heads, [heads], False
+    yield "patches", "tutorial, Conv2d", tutorial_vit.PatchEmbedding(patch, d), [images]
+    yield "patches", "mindvit", kernels.PatchProduct(3, d, (patch, patch), "normal"), [images]
 
 
-def compiled_calls(function, shapes, gradient):
-    """{"forward": call, "gradient": call}; the gradient is that of inputs and parameters, and includes the forward."""
+def resident_mib():
+    """Memory of this process, in MiB; 0 where the system does not say."""
+    statm = pathlib.Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20 if statm.exists() else 0.0
+
+
+def compiled_calls(function, shapes):
+    """The calls {"forward", "gradient"}, and {"first_ms", "first_mib"}: what the first call of the gradient took.
+
+    The gradient is that of inputs and parameters, and includes the forward.
+    """
     import mindspore as ms
     import numpy as np
     from mindspore import nn, ops
@@ -81,14 +96,13 @@ def compiled_calls(function, shapes, gradient):
     rng = np.random.default_rng(0)
     inputs = [ms.Tensor(rng.standard_normal(shape, np.float32)) for shape in shapes]
     forward = Forward()
-    calls = {"forward": lambda: forward(*inputs)}
-    output = forward(*inputs)
-    if gradient:
-        network = Gradient(forward)
-        sens = ms.Tensor(rng.standard_normal(output.shape, np.float32))
-        network(*inputs, sens)  # compiles
-        calls["gradient"] = lambda: network(*inputs, sens)
-    return calls
+    gradient = Gradient(forward)
+    sens = ms.Tensor(rng.standard_normal(forward(*inputs).shape, np.float32))
+    before, start = resident_mib(), time.perf_counter()
+    results = gradient(*inputs, sens)
+    first = {"first_ms": (time.perf_counter() - start) * 1e3, "first_mib": resident_mib() - before}
+    del results
+    return {"forward": lambda: forward(*inputs), "gradient": lambda: gradient(*inputs, sens)}, first
 
 
 def milliseconds(call, repeats):
@@ -108,13 +122,13 @@ def main(words=None):
     measure.limit_threads(arguments.threads)
     graph_mode()
     sizes, results = measure.model_sizes(arguments), []
-    for operation, form, function, shapes, gradient in operations(sizes, arguments.batch):
-        calls = compiled_calls(function, shapes, gradient)
+    for operation, form, function, shapes in operations(sizes, arguments.batch):
+        calls, first = compiled_calls(function, shapes)
         times = {f"{name}_ms": milliseconds(call, arguments.repeats) for name, call in calls.items()}
-        results.append({"operation": operation, "form": form, "shapes": shapes, **times})
-    measure.print_table(("operation", "form", "input", "forward ms", "with gradient ms"),
-                        [(row["operation"], row["form"], str(row["shapes"][0]), row["forward_ms"],
-                          row.get("gradient_ms")) for row in results])
+        results.append({"operation": operation, "form": form, "shapes": shapes, **times, **first})
+    measure.print_table(("operation", "form", "input", "forward ms", "with gradient ms", "first call ms", "MiB"),
+                        [(row["operation"], row["form"], str(row["shapes"][0]), row["forward_ms"], row["gradient_ms"],
+                          row["first_ms"], row["first_mib"]) for row in results])
     measure.write_record(arguments, results)
 
 

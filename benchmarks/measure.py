@@ -143,7 +143,7 @@ class Worker:
         self.process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", task, str(threads), json.dumps(arguments)], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, cwd=self.folder.name,
-            env=environment(**(variables or {})))
+            env=environment(**{"XDG_CACHE_HOME": self.folder.name, **(variables or {})}))
         try:
             self.ready = self._reply()
         except BaseException:

@@ -25,18 +25,18 @@ def graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
-def mindspore_call(network, sizes, batch, train):
+def mindspore_call(network, sizes, batch, train, prepare=lambda cell: cell):
     import mindspore as ms
     from mindspore import nn
 
     images, labels = batch_of(sizes, batch)
     images, labels = ms.Tensor(images), ms.Tensor(labels, ms.int32)
     if not train:
-        network.set_train(False)
+        network = prepare(network.set_train(False))
         return lambda: network(images).asnumpy()
     loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
     optimizer = nn.Adam(network.trainable_params(), 1e-5)
-    step = nn.TrainOneStepCell(nn.WithLossCell(network, loss), optimizer).set_train()
+    step = prepare(nn.TrainOneStepCell(nn.WithLossCell(network, loss), optimizer).set_train())
     return lambda: step(images, labels).asnumpy()
 
 
@@ -44,7 +44,7 @@ def mindvit(sizes, batch, train):
     import mindvit
 
     mindvit.use_device("CPU")
-    return mindspore_call(mindvit.ViT(**sizes), sizes, batch, train)
+    return mindspore_call(mindvit.ViT(**sizes), sizes, batch, train, mindvit.keep_graphs)
 
 
 def tutorial(sizes, batch, train):

@@ -1,4 +1,4 @@
-"""Seconds until work begins: import, graph compile, and a whole `mindvit predict` of one picture.
+"""Seconds until work begins: import, graph compile, and a whole process that predicts one picture.
 
 python -m benchmarks.startup --peers tutorial,timm --peer-python timm=PATH
 """
@@ -16,10 +16,11 @@ from benchmarks import measure
 MODULES = {"mindvit": "mindvit", "tutorial": "benchmarks.tutorial_vit", "timm": "timm"}
 
 
-def run(command, folder):
-    """Wall seconds of a command."""
+def run(command, folder, cache):
+    """Wall seconds of a command whose user cache folder is `cache`."""
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=measure.environment(), capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=measure.environment(XDG_CACHE_HOME=cache), capture_output=True,
+                          text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stderr[-3000:]}")
     return time.perf_counter() - start
@@ -44,9 +45,9 @@ def prediction_commands(names, sizes, arguments, folder):
     Image.fromarray(rng.integers(0, 256, (375, 500, 3), np.uint8)).save(folder / "picture.jpg")
     ms.save_checkpoint(mindvit.ViT(**sizes), str(folder / "vit.ckpt"))
     mindvit.convert_weights(folder / "vit.ckpt", folder / "vit.safetensors", "timm")
-    main = "import sys; from mindvit.cli import main; sys.exit(main())"
     model = ["--model.overrides", json.dumps(sizes)] if arguments.smoke else ["--model.name", arguments.model]
-    commands = {"mindvit": [sys.executable, "-c", main, "predict", "picture.jpg", "--checkpoint", "vit.ckpt", *model]}
+    commands = {"mindvit": [sys.executable, "-m", "mindvit.cli", "predict", "picture.jpg", "--checkpoint", "vit.ckpt",
+                            *model]}
     if "timm" in names:
         commands["timm"] = [arguments.peer_python.get("timm", sys.executable), "-m", "benchmarks.timm_predict",
                             json.dumps(sizes), "vit.safetensors", "picture.jpg", "timm.jpg"]
@@ -76,23 +77,30 @@ def main(words=None):
         for _ in range(arguments.repeats):
             for name in names:
                 python = arguments.peer_python.get(name, sys.executable)
-                record("import", name, run([python, "-c", f"import {MODULES[name]}"], folder))
+                record("import", name, run([python, "-c", f"import {MODULES[name]}"], folder, folder))
             for train in (False, True):
-                what = f"compile {'training step' if train else 'forward'}"
+                step = "training step" if train else "forward"
                 for name in names:
                     if name == "timm":  # it compiles nothing
                         continue
                     with tempfile.TemporaryDirectory() as cache:
-                        record(f"{what}, first process", name, compile_seconds(name, sizes, arguments, train, cache))
+                        record(f"compile {step}", name, compile_seconds(name, sizes, arguments, train, cache))
                         if name == "mindvit":
-                            record(f"{what}, second process", name,
+                            record(f"compile {step}, second process", name,
                                    compile_seconds(name, sizes, arguments, train, cache))
             for name, command in commands.items():
-                record("predict one picture, whole process", name, run(command, folder))
+                with tempfile.TemporaryDirectory() as cache:
+                    record("predict one picture", name, run(command, folder, cache))
+                    if name == "mindvit":
+                        record("predict one picture, second process", name, run(command, folder, cache))
     results = {what: {name: {"seconds": statistics.median(values), "rounds": values} for name, values in row.items()}
                for what, row in seconds.items()}
-    measure.print_table(("seconds", *names), [(what, *(row[name]["seconds"] if name in row else None for name in names))
-                                              for what, row in results.items()])
+    rows = []
+    for what, row in results.items():
+        peers = {**results[what.removesuffix(", second process")], **row}  # the peers keep nothing for a second process
+        took = [peers[name]["seconds"] if name in peers else None for name in names]
+        rows.append((what, *took, *(took[0] / peer if peer else None for peer in took[1:])))
+    measure.print_table(("seconds", *names, *(f"share of {name}" for name in names[1:])), rows)
     measure.write_record(arguments, results)
 
 

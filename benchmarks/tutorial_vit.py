@@ -1,7 +1,8 @@
 """The baseline: the Vision Transformer of MindSpore's tutorial, written plainly from its published description.
 
-Nothing here is tuned: a convolution makes the patches, five-dimensional tensors hold the heads, and norm and
-activation are MindSpore's own cells. The parameters have mindvit's names and shapes, so the same checkpoint fits both.
+Nothing here is tuned: a convolution makes the patches, five-dimensional tensors hold the heads, and norm, activation
+and the dropouts (which keep everything by default) are MindSpore's own cells. The parameters have mindvit's names and
+shapes, so the same checkpoint fits both.
 """
 
 from mindspore import Parameter, nn, ops
@@ -16,15 +17,17 @@ class Attention(nn.Cell):
         self.num_heads = num_heads
         self.scale = (dim // num_heads) ** -0.5
         self.qkv = nn.Dense(dim, 3 * dim)
+        self.attn_drop = nn.Dropout(p=0.0)
         self.out = nn.Dense(dim, dim)
+        self.out_drop = nn.Dropout(p=0.0)
 
     def construct(self, x):
         b, n, d = x.shape
         qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, d // self.num_heads)
         q, k, v = ops.unstack(qkv.transpose(2, 0, 3, 1, 4), 0)  # (B, H, N, Dh) each
         weights = ops.softmax(ops.matmul(q, k.swapaxes(-2, -1)) * self.scale, -1)  # (B, H, N, N)
-        x = ops.matmul(weights, v).transpose(0, 2, 1, 3).reshape(b, n, d)
-        return self.out(x)
+        x = ops.matmul(self.attn_drop(weights), v).transpose(0, 2, 1, 3).reshape(b, n, d)
+        return self.out_drop(self.out(x))
 
 
 class FeedForward(nn.Cell):
@@ -35,9 +38,11 @@ class FeedForward(nn.Cell):
         self.dense1 = nn.Dense(dim, mlp_dim)
         self.activation = nn.GELU()
         self.dense2 = nn.Dense(mlp_dim, dim)
+        self.dropout = nn.Dropout(p=0.0)
 
     def construct(self, x):
-        return self.dense2(self.activation(self.dense1(x)))
+        x = self.dropout(self.activation(self.dense1(x)))
+        return self.dropout(self.dense2(x))
 
 
 class ResidualCell(nn.Cell):
@@ -90,11 +95,13 @@ class ViT(nn.Cell):
         self.cls_token = Parameter(initializer(Normal(), (1, 1, embed_dim)), "cls")
         self.pos_embedding = Parameter(initializer(Normal(), (1, tokens, embed_dim)), "pos_embedding")
         self.transformer = TransformerEncoder(embed_dim, num_layers, num_heads, mlp_dim)
+        self.pos_dropout = nn.Dropout(p=0.0)
         self.norm = nn.LayerNorm((embed_dim,))
+        self.dropout = nn.Dropout(p=0.0)
         self.dense = nn.Dense(embed_dim, num_classes)
 
     def construct(self, x):
         x = self.patch_embedding(x)
         x = ops.concat((ops.tile(self.cls_token, (x.shape[0], 1, 1)), x), 1) + self.pos_embedding
-        x = self.norm(self.transformer(x))
-        return self.dense(x[:, 0])
+        x = self.norm(self.transformer(self.pos_dropout(x)))
+        return self.dense(self.dropout(x[:, 0]))

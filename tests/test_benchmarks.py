@@ -63,16 +63,16 @@ def test_throughput_compares_forward_and_training(runs):
 def test_kernels_time_every_form_forward_and_with_gradient(runs):
     rows = runs["kernels"][2]["results"]
     assert {row["operation"] for row in rows} >= {"product qkv", "bias of dense1", "LayerNorm", "GELU", "softmax",
-                                                  "attention", "patches", "transpose"}
-    assert all(row["forward_ms"] > 0 and (row["operation"] == "transpose" or row["gradient_ms"] > 0) for row in rows)
+                                                  "attention", "patches", "split heads"}
+    assert all(row["forward_ms"] > 0 and row["first_ms"] > 0 and row["gradient_ms"] > 0 for row in rows)
 
 
 def test_startup_times_import_compile_and_prediction(runs):
     results = runs["startup"][2]["results"]
-    assert set(results) == {"import", "compile forward, first process", "compile forward, second process",
-                            "compile training step, first process", "compile training step, second process",
-                            "predict one picture, whole process"}
-    assert {"mindvit", "tutorial"} == set(results["compile training step, first process"])
+    assert set(results) == {"import", "compile forward", "compile forward, second process", "compile training step",
+                            "compile training step, second process", "predict one picture",
+                            "predict one picture, second process"}
+    assert {"mindvit", "tutorial"} == set(results["compile training step"])
 
 
 def test_memory_and_input_pipeline_name_everyone(runs):

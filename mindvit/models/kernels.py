@@ -127,8 +127,8 @@ class Normalize(nn.Cell):
         weights = (gamma * (1 / width)).reshape(width, 1)
         mean = inverse * matmul(dy, weights)  # of gamma dy, (M, 1)
         slope = inverse * inverse * inverse * matmul(product, weights)
-        dx = (tile(inverse, (1, width)) * (dy * tile(gamma.reshape(1, width), (rows, 1)))
-              - tile(slope, (1, width)) * centred - tile(mean, (1, width)))
+        dx = (dy * matmul(inverse, gamma.reshape(1, width)) - tile(slope, (1, width)) * centred
+              - tile(mean, (1, width)))
         return dx.reshape(x.shape), matmul(inverse.reshape(1, rows), product).reshape(-1), column_sums(dy)
 
 
