@@ -10,6 +10,7 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 # What Pillow may recognise, whatever the file is called: formats outside this list can start other programs.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 _ORIENTATION = 0x0112  # EXIF tag
+_plain_jpegs = set()  # hashes of files that _is_plain_jpeg has found good: the next epoch need not look again
 
 
 def open_rgb(path):
@@ -47,7 +48,8 @@ def read_image(path):
         FileNotFoundError, ValueError: as for `open_rgb`.
     """
     data = Path(path).read_bytes()
-    if _is_plain_jpeg(data):
+    if (digest := hash(data)) in _plain_jpegs or _is_plain_jpeg(data):
+        _plain_jpegs.add(digest)
         return np.frombuffer(data, np.uint8)
     return encode(_decode(data, path))
 
