@@ -42,12 +42,13 @@ def prediction_commands(names, sizes, arguments, folder):
     import mindvit
 
     rng = np.random.default_rng(0)
+    # what pip installs as `mindvit`; `python -m` would keep no graphs, as MindSpore reads the file that runs
+    (folder / "mindvit").write_text("import sys\nfrom mindvit.cli import main\nsys.exit(main())\n")
     Image.fromarray(rng.integers(0, 256, (375, 500, 3), np.uint8)).save(folder / "picture.jpg")
     ms.save_checkpoint(mindvit.ViT(**sizes), str(folder / "vit.ckpt"))
     mindvit.convert_weights(folder / "vit.ckpt", folder / "vit.safetensors", "timm")
     model = ["--model.overrides", json.dumps(sizes)] if arguments.smoke else ["--model.name", arguments.model]
-    commands = {"mindvit": [sys.executable, "-m", "mindvit.cli", "predict", "picture.jpg", "--checkpoint", "vit.ckpt",
-                            *model]}
+    commands = {"mindvit": [sys.executable, "mindvit", "predict", "picture.jpg", "--checkpoint", "vit.ckpt", *model]}
     if "timm" in names:
         commands["timm"] = [arguments.peer_python.get("timm", sys.executable), "-m", "benchmarks.timm_predict",
                             json.dumps(sizes), "vit.safetensors", "picture.jpg", "timm.jpg"]

@@ -118,7 +118,3 @@ def main(args=None):
             raise
         print(f"mindvit {name}: {cause[1]}", file=sys.stderr)
     return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

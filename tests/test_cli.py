@@ -66,6 +66,18 @@ def test_predict_writes_copies_and_records_and_keeps_the_originals(run, digit_fo
     assert pathlib.Path("a/digit-3.jpg").exists()
 
 
+def test_a_few_images_are_predicted_without_compiling_a_graph(run, digit_folder, capsys):
+    pictures = sorted(map(str, digit_folder.glob("val/*/*.png")))[:5]
+    answers = {}
+    for count, mode in ((4, "pynative"), (5, "graph")):
+        arguments = ["predict", *pictures[:count], "--model.name", "vit_t_16", "--checkpoint", str(run / "best.ckpt")]
+        assert main([*arguments, "--json", "records.json", "--device_target", "CPU"]) == 0
+        assert f"{mode} mode" in capsys.readouterr().out
+        answers[mode] = [[p["probability"] for p in record["predictions"]]
+                         for record in json.loads(pathlib.Path("records.json").read_text())]
+    np.testing.assert_allclose(answers["pynative"], answers["graph"][:4], rtol=1e-5)
+
+
 def test_config_file_and_flags_are_the_same_thing(run, capsys):
     with pytest.raises(SystemExit):
         main(["train", "--config", str(run / "config.yaml"), "--train.epochs", "3", "--print_config"])

@@ -11,7 +11,6 @@ import hashlib
 import os
 import pathlib
 import platform
-import shutil
 import tempfile
 import warnings
 
@@ -24,10 +23,11 @@ from mindvit.files import replacing
 SETTINGS = ("mode", "device_target", "jit_level", "jit_syntax_level", "enable_graph_kernel", "graph_kernel_flags",
             "deterministic", "max_call_depth")
 PACKAGES = ("mindspore", "mindvit")
-# of what every Cell holds, that which shapes its graph; the rest are the process's ids, caches and hooks
-CELL_STATE = ("_cells", "_params", "_phase", "training", "requires_grad", "_amp_level", "_jit_config_dict",
-              "_recompute_cell")
-FORGOTTEN = {*vars(nn.Cell()), "_cell_init_args", "compile", "current_phase", "compile_phase"} - set(CELL_STATE)
+# of what every Cell holds, that which shapes its graph; the rest are the process's ids and caches
+CELL_STATE = {"_cells", "_params", "_phase", "training", "requires_grad", "_amp_level", "_jit_config_dict",
+              "_recompute_cell"}
+HOOKS = {name for name in vars(nn.Cell()) if "hook" in name}  # None or empty unless somebody registered one
+FORGOTTEN = {*vars(nn.Cell()), "_cell_init_args", "compile", "current_phase", "compile_phase"} - CELL_STATE - HOOKS
 
 
 class Unknown(Exception):
@@ -73,7 +73,8 @@ def describe(value):
         closure = named and "<locals>" in owner.__qualname__
         if owner.__module__.split(".")[0] not in PACKAGES or closure or not hasattr(value, "__dict__"):
             raise Unknown(f"{owner.__module__}.{owner.__qualname__}")
-        state = {} if named else {name: item for name, item in vars(value).items() if name not in FORGOTTEN}
+        state = {} if named else {name: item for name, item in vars(value).items()
+                                  if name not in FORGOTTEN and (item or name not in HOOKS)}
         return f"{owner.__module__}.{owner.__qualname__}{text(state)}"
 
     return text(value)
@@ -96,6 +97,20 @@ def signature(cell, inputs):
     return cell.phase, [(value.shape, str(value.dtype)) if isinstance(value, ms.Tensor) else value for value in inputs]
 
 
+def file_name(name, graph):
+    """Where a graph (bytes) is kept: the name, and a hash of the graph that shows damage."""
+    return f"{name}.{hashlib.sha256(graph).hexdigest()[:16]}.mindir"
+
+
+def kept(name):
+    """The graph that is kept under a name, as bytes, or None."""
+    for file in folder().glob(f"{name}.*.mindir"):
+        graph = file.read_bytes()
+        if file.name == file_name(name, graph):
+            return graph
+    return None
+
+
 class Shelf:
     """MindSpore's cache folder of this process, in which at most one graph lies: the one to be compiled next.
 
@@ -108,29 +123,29 @@ class Shelf:
         self.lost = False  # after a failed compilation nobody knows which number comes next
 
     @contextlib.contextmanager
-    def holding(self, store):
-        """Compilation in this context takes the graph from the file `store`, or writes it there."""
+    def holding(self, name):
+        """Compilation in this context takes the graph kept under the name, or keeps it."""
         path = pathlib.Path(self.folder.name, "rank_0", "graph_cache", f"compile_cache_{self.graphs}.mindir")
         path.parent.mkdir(parents=True, exist_ok=True)
-        taken = store.exists()
-        if taken:
-            shutil.copy(store, path)
+        graph = kept(name)
+        if graph:
+            path.write_bytes(graph)
         variables = {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": self.folder.name,
-                     "MS_DEV_FORCE_USE_COMPILE_CACHE": "1"}  # the name of the file says what it was made from
+                     "MS_DEV_FORCE_USE_COMPILE_CACHE": "1"}  # the name says what the graph was made from
         os.environ.update(variables)
         self.lost = True
         try:
             yield
         finally:
-            for name in variables:
-                del os.environ[name]
+            for variable in variables:
+                del os.environ[variable]
         if path.exists():
             self.lost, self.graphs = False, self.graphs + 1
-            if not taken:
-                store.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(store) as new:
-                    shutil.copy(path, new)
+            compiled = path.read_bytes()
             path.unlink()
+            if compiled != graph:
+                with replacing(folder() / file_name(name, compiled)) as file:
+                    file.write_bytes(compiled)
 
 
 @functools.cache
@@ -158,12 +173,13 @@ def keep_graphs(cell):
             return compile_cell(*inputs, **words)
         compiled.append(new)
         try:
-            with shelf().holding(folder() / f"{key(cell, inputs)}.mindir"):
+            with shelf().holding(key(cell, inputs)):
                 return compile_cell(*inputs)
         except Unknown:
             pass
-        except (OSError, SyntaxError, UnicodeError, ImportError) as error:  # MindSpore reads the running script, too
-            warnings.warn(f"this compiled graph is not kept for later processes: {error}", stacklevel=2)
+        except (OSError, SyntaxError, UnicodeError, ImportError) as error:
+            warnings.warn(f"this compiled graph is not kept for later processes: {error} (MindSpore reads the script "
+                          "that runs, and `python -c` and `python -m` have none)", stacklevel=2)
         return compile_cell(*inputs)
 
     cell.compile = compile_or_take

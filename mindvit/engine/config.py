@@ -85,14 +85,15 @@ class RunConfig:
         device_target: auto takes Ascend, then GPU, then CPU.
         amp_level: mixed precision of MindSpore; by default O2 on Ascend and O0 elsewhere.
         data_sink: feed the data through the device's queue; by default on Ascend only.
-        mode: one compiled graph, or operator by operator.
+        mode: one compiled graph, or operator by operator (pynative); by default graph, but pynative to predict up to 4
+            images on a CPU, which are done before a graph is compiled.
         ckpt_dir: folder of the checkpoints that model.pretrained downloads; MINDVIT_CKPT_DIR or ckpt by default.
     """
 
     device_target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto"
     amp_level: Literal["O0", "O1", "O2", "O3"] | None = None
     data_sink: bool | None = None
-    mode: Literal["graph", "pynative"] = "graph"
+    mode: Literal["graph", "pynative"] | None = None
     ckpt_dir: str | None = None
 
 

@@ -28,14 +28,21 @@ def available(target):
         logging.disable(disabled)
 
 
-def use_device(device_target="auto", amp_level=None, data_sink=None, mode="graph"):
+def choose_target(device_target):
+    """The device target, "auto" resolved: Ascend, then GPU, then CPU."""
+    if device_target != "auto":
+        return device_target
+    return next(target for target in ("Ascend", "GPU", "CPU") if available(target))
+
+
+def use_device(device_target="auto", amp_level=None, data_sink=None, mode=None):
     """Sets MindSpore's device and mode, prints what was chosen and why.
 
     Args:
         device_target (str): "auto" (Ascend, then GPU, then CPU), "Ascend", "GPU" or "CPU".
         amp_level (str, optional): "O0" to "O3"; by default "O2" on Ascend and "O0" elsewhere.
         data_sink (bool, optional): by default on Ascend only.
-        mode (str): "graph" or "pynative".
+        mode (str, optional): "graph" (the default) or "pynative".
 
     Returns:
         Device.
@@ -43,9 +50,9 @@ def use_device(device_target="auto", amp_level=None, data_sink=None, mode="graph
     Raises:
         ValueError: the device asked for has no working backend.
     """
-    why = "as asked"
+    why, mode = "as asked", mode or "graph"
     if device_target == "auto":
-        device_target = next(target for target in ("Ascend", "GPU", "CPU") if available(target))
+        device_target = choose_target("auto")
         why = {"Ascend": "auto: an Ascend backend is available", "GPU": "auto: no Ascend, but a GPU is available",
                "CPU": "auto: neither an Ascend nor a GPU backend is available"}[device_target]
     elif not available(device_target):
