@@ -129,7 +129,8 @@ class Worker:
         **arguments: arguments of the function.
 
     Attributes:
-        ready (dict): `first_call_seconds` and `versions`.
+        ready (dict): `compile_seconds` (None where nothing compiles), `first_call_seconds` (compile and first run) and
+            `versions`.
 
     Raises:
         Missing: a library is not installed.
@@ -194,8 +195,8 @@ def measure_in_turn(jobs, repeats):
         repeats (int): rounds.
 
     Returns:
-        dict: name -> {"seconds" (median), "rounds", "peak_mib", "first_call_seconds", "versions"}, or {"skipped": why}
-        for a job whose library is not installed.
+        dict: name -> {"seconds" (median), "rounds", "peak_mib", and what `Worker.ready` has}, or {"skipped": why} for a
+        job whose library is not installed.
     """
     results, workers = {}, {}
     with contextlib.ExitStack() as stack:

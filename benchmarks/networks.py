@@ -25,6 +25,19 @@ def graph_mode():
     ms.set_context(mode=ms.GRAPH_MODE)
 
 
+class Compiled:
+    """A call of a cell with inputs, whose graph `compile` compiles ahead."""
+
+    def __init__(self, cell, *inputs):
+        self.cell, self.inputs = cell, inputs
+
+    def compile(self):
+        self.cell.compile(*self.inputs)
+
+    def __call__(self):
+        return self.cell(*self.inputs).asnumpy()
+
+
 def mindspore_call(network, sizes, batch, train, prepare=lambda cell: cell):
     import mindspore as ms
     from mindspore import nn
@@ -32,12 +45,11 @@ def mindspore_call(network, sizes, batch, train, prepare=lambda cell: cell):
     images, labels = batch_of(sizes, batch)
     images, labels = ms.Tensor(images), ms.Tensor(labels, ms.int32)
     if not train:
-        network = prepare(network.set_train(False))
-        return lambda: network(images).asnumpy()
+        return Compiled(prepare(network.set_train(False)), images)
     loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
     optimizer = nn.Adam(network.trainable_params(), 1e-5)
     step = prepare(nn.TrainOneStepCell(nn.WithLossCell(network, loss), optimizer).set_train())
-    return lambda: step(images, labels).asnumpy()
+    return Compiled(step, images, labels)
 
 
 def mindvit(sizes, batch, train):

@@ -13,6 +13,7 @@ import time
 
 from benchmarks import measure
 
+SECOND = ", second process"
 MODULES = {"mindvit": "mindvit", "tutorial": "benchmarks.tutorial_vit", "timm": "timm"}
 
 
@@ -26,11 +27,11 @@ def run(command, folder, cache):
     return time.perf_counter() - start
 
 
-def compile_seconds(name, sizes, arguments, train, cache):
-    """The first call of a new process less a later one; the process's user cache folder is `cache`."""
+def first_seconds(name, sizes, arguments, train, cache):
+    """(compile, compile and first run) of a new process whose user cache folder is `cache`."""
     with measure.Worker(f"benchmarks.networks:{name}", arguments.threads, variables={"XDG_CACHE_HOME": cache},
                         sizes=sizes, batch=arguments.batch, train=train) as worker:
-        return worker.ready["first_call_seconds"] - worker.round()["seconds"]
+        return worker.ready["compile_seconds"], worker.ready["first_call_seconds"]
 
 
 def prediction_commands(names, sizes, arguments, folder):
@@ -85,20 +86,19 @@ def main(words=None):
                     if name == "timm":  # it compiles nothing
                         continue
                     with tempfile.TemporaryDirectory() as cache:
-                        record(f"compile {step}", name, compile_seconds(name, sizes, arguments, train, cache))
-                        if name == "mindvit":
-                            record(f"compile {step}, second process", name,
-                                   compile_seconds(name, sizes, arguments, train, cache))
+                        for process in ("", SECOND) if name == "mindvit" else ("",):
+                            compiled, first = first_seconds(name, sizes, arguments, train, cache)
+                            record(f"compile {step}{process}", name, compiled)
+                            record(f"first {step}{process}", name, first)
             for name, command in commands.items():
                 with tempfile.TemporaryDirectory() as cache:
-                    record("predict one picture", name, run(command, folder, cache))
-                    if name == "mindvit":
-                        record("predict one picture, second process", name, run(command, folder, cache))
+                    for process in ("", SECOND) if name == "mindvit" else ("",):
+                        record(f"predict one picture{process}", name, run(command, folder, cache))
     results = {what: {name: {"seconds": statistics.median(values), "rounds": values} for name, values in row.items()}
                for what, row in seconds.items()}
     rows = []
     for what, row in results.items():
-        peers = {**results[what.removesuffix(", second process")], **row}  # the peers keep nothing for a second process
+        peers = {**results[what.removesuffix(SECOND)], **row}  # the peers keep nothing for a second process
         took = [peers[name]["seconds"] if name in peers else None for name in names]
         rows.append((what, *took, *(took[0] / peer if peer else None for peer in took[1:])))
     measure.print_table(("seconds", *names, *(f"share of {name}" for name in names[1:])), rows)

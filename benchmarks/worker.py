@@ -31,8 +31,13 @@ def main(task, threads, arguments):
             raise
         return reply(missing=str(error))
     start = time.perf_counter()
+    compile_graph = getattr(call, "compile", None)
+    if compile_graph:
+        compile_graph()
+    compiled = time.perf_counter()
     call()
-    reply(first_call_seconds=time.perf_counter() - start, versions=versions())
+    reply(compile_seconds=compiled - start if compile_graph else None, first_call_seconds=time.perf_counter() - start,
+          versions=versions())
     for _ in sys.stdin:
         seconds = one_round(call, ROUND_SECONDS)
         reply(seconds=seconds, peak_mib=peak_mib())
