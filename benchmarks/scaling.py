@@ -29,12 +29,13 @@ def plot(by_batch, by_model, path):
     figure = Figure((10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot([row["batch"] for row in by_batch], [row["ms_per_image"] for row in by_batch], "o-")
-    left.set(xscale="log", xlabel="batch size", ylabel="ms per image", ylim=(0, None), title=by_batch[0]["model"])
+    left.set(xscale="log", xlabel="batch size", ylabel="ms per image", title=by_batch[0]["model"],
+             ylim=(0, 1.1 * max(row["ms_per_image"] for row in by_batch)))
     left.set_xticks([row["batch"] for row in by_batch], [str(row["batch"]) for row in by_batch])
     left.minorticks_off()
     right.loglog([row["gflop_per_image"] for row in by_model], [row["ms_per_image"] for row in by_model], "o-")
     for row in by_model:
-        right.annotate(f" {row['model']}", (row["gflop_per_image"], row["ms_per_image"]), va="top")
+        right.annotate(f"{row['model']}  ", (row["gflop_per_image"], row["ms_per_image"]), ha="right")
     right.set(xlabel="GFLOP per image", ylabel="ms per image", title=f"batch {by_model[0]['batch']}")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
