@@ -97,6 +97,7 @@ class GELU(nn.Cell):
 
     def __init__(self, approximate=True):
         super().__init__()
+        self.approximate = approximate
         if composed_forms():
             self.form = TanhGELU() if approximate else ErfGELU()
         else:
@@ -104,6 +105,16 @@ class GELU(nn.Cell):
 
     def construct(self, x):
         return self.form(x)
+
+
+class QuickGELU(nn.Cell):
+    """x sigmoid(1.702 x), the approximation of GELU that CLIP uses (Hendrycks and Gimpel, 2016, section 2).
+
+    Inputs and outputs: a float tensor of any shape.
+    """
+
+    def construct(self, x):
+        return x * ops.sigmoid(1.702 * x)
 
 
 class Normalize(nn.Cell):

@@ -11,11 +11,24 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Initializer, initializer
 
-from mindvit.models.kernels import Dense, MergeHeads, PatchProduct, SplitHeads, fast, softmax, tanh
+from mindvit.models.kernels import (
+    GELU,
+    Dense,
+    LayerNorm,
+    MergeHeads,
+    PatchProduct,
+    QuickGELU,
+    SplitHeads,
+    fast,
+    softmax,
+    tanh,
+)
 from mindvit.models.preprocessing import Preprocessing
 
 POOLS = ("cls", "mean")
 POSITION_EMBEDDINGS = ("learned", "sincos2d", "none")
+ACTIVATIONS = {"gelu": functools.partial(GELU, approximate=False), "gelu_tanh": GELU, "quick_gelu": QuickGELU,
+               "relu": nn.ReLU}
 
 
 class TruncatedNormal(Initializer):
@@ -64,6 +77,22 @@ def pair(value, name):
     check_positive(**{name: height})
     check_positive(**{name: width})
     return int(height), int(width)
+
+
+def make_activation(activation):
+    """The activation cell of a name in ACTIVATIONS, or of a callable that makes one."""
+    if isinstance(activation, str):
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {activation!r}; choose one of {', '.join(map(repr, ACTIVATIONS))}")
+        activation = ACTIVATIONS[activation]
+    return fast(activation)()
+
+
+def activation_name(cell):
+    """The name in ACTIVATIONS of an activation cell, None for one that has none there."""
+    if type(cell) in (GELU, nn.GELU):
+        return "gelu" if cell.approximate in (False, "none") else "gelu_tanh"
+    return {QuickGELU: "quick_gelu", nn.ReLU: "relu"}.get(type(cell))
 
 
 @ms.ops.constexpr(check=False)
@@ -157,7 +186,8 @@ class FeedForward(nn.Cell):
         in_features (int): width of the input.
         hidden_features (int, optional): width of the hidden layer; in_features by default.
         out_features (int, optional): width of the output; in_features by default.
-        activation (callable): makes the activation cell. `nn.GELU` is the tanh form and
+        activation (str or callable): "gelu" (the exact form: timm, torchvision, Hugging Face), "gelu_tanh" (the Vision
+            suite), "quick_gelu" (CLIP) or "relu"; or what makes the cell: `nn.GELU` is the tanh form and
             `functools.partial(nn.GELU, approximate=False)` the exact form, each computed as is fast on the device.
         keep_prob (float): probability of keeping a value in training.
 
@@ -173,7 +203,7 @@ class FeedForward(nn.Cell):
         check_positive(in_features=in_features, hidden_features=hidden_features, out_features=out_features)
         check_probability(keep_prob=keep_prob)
         self.dense1 = dense(in_features, hidden_features)
-        self.activation = fast(activation)()
+        self.activation = make_activation(activation)
         self.dense2 = dense(hidden_features, out_features)
         self.dropout = nn.Dropout(p=1.0 - keep_prob)
 
@@ -208,7 +238,7 @@ class TransformerEncoder(nn.Cell):
         keep_prob, attention_keep_prob (float): see `Attention` and `FeedForward`.
         drop_path_keep_prob (float): keep probability of the last block's branches; it falls linearly with depth from
             1 in the first block (Huang et al., 2016, section 3).
-        activation (callable): see `FeedForward`.
+        activation (str or callable): see `FeedForward`.
         norm (callable): makes a norm cell from a shape tuple; `nn.LayerNorm` is computed as is fast on the device.
         qkv_bias (bool), head_dim (int, optional): see `Attention`.
 
@@ -302,7 +332,7 @@ class ViT(nn.Cell):
         keep_prob (float): probability of keeping a value in the dropouts of embedding, attention output, MLP and head.
         attention_keep_prob (float): probability of keeping an attention weight.
         drop_path_keep_prob (float): keep probability of the last block's branches, falling linearly from 1.
-        activation (callable): makes the activation cell of the MLPs; see `FeedForward`.
+        activation (str or callable): the activation of the MLPs; see `FeedForward`.
         norm (callable): makes a norm cell from a shape tuple.
         pool (str): "cls" reads the class token, "mean" averages the patch tokens.
         num_classes (int): width of the head; 0 gives the pooled features (B, D).
@@ -322,6 +352,12 @@ class ViT(nn.Cell):
 
     Inputs: images (B, C, height, width). Outputs: logits (B, num_classes). A distilled network in training gives the
     pair (class logits, distillation logits), in evaluation their mean.
+
+    Attributes:
+        arguments (dict): the arguments that shape the output in evaluation, by name, as plain numbers and words, from
+            which `ViT(**arguments)` builds the network again; None for an activation or norm that has no word.
+        preprocessing (Preprocessing): how the images of evaluation and prediction are prepared.
+        class_names (list of str, optional): names of the classes, where they are known.
 
     Raises:
         ValueError: sizes that do not divide, an unknown pool or pos_embedding, a probability outside (0, 1],
@@ -350,12 +386,10 @@ class ViT(nn.Cell):
         if norm_eps is not None:
             norm = functools.partial(norm, epsilon=norm_eps)
 
-        self.preprocessing = Preprocessing()
+        self.preprocessing, self.class_names = Preprocessing(), None
         self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
         self.num_prefix_tokens = int(class_token) + int(distilled)
         self.pool, self.norm_after_pool = pool, norm_after_pool
-        self.embed_dim, self.num_heads, self.norm_eps = embed_dim, num_heads, norm_eps
-        self.exact_gelu = getattr(activation, "keywords", {}).get("approximate") is False
         self.num_classes = num_classes
         # The class token starts at zero in the paper's code (vision_transformer, models_vit.py).
         self.cls_token = Parameter(initializer("zeros", (1, 1, embed_dim)), "cls") if class_token else None
@@ -374,6 +408,17 @@ class ViT(nn.Cell):
         self.dense = dense(features, num_classes) if num_classes else None
         self.distillation_head = distilled and distillation_head
         self.dense_dist = dense(features, num_classes) if num_classes and self.distillation_head else None
+
+        block = self.transformer.layers[0]
+        self.arguments = {
+            "image_size": self.patch_embedding.image_size, "input_channels": input_channels,
+            "patch_size": self.patch_embedding.patch_size, "embed_dim": embed_dim, "num_layers": num_layers,
+            "num_heads": num_heads, "head_dim": block[0].cell[1].head_dim, "mlp_dim": mlp_dim,
+            "activation": activation_name(block[1].cell[1].activation),
+            "norm_eps": self.norm.epsilon if type(self.norm) in (LayerNorm, nn.LayerNorm) else None, "pool": pool,
+            "norm_after_pool": norm_after_pool, "num_classes": num_classes, "qkv_bias": qkv_bias,
+            "representation_size": representation_size, "class_token": class_token, "distilled": distilled,
+            "distillation_head": distillation_head, "pos_embedding": pos_embedding}
 
     def position_parameter(self, kind, embed_dim):
         """The position embedding (1, prefix + patches, D), or None; learned values start at normal 0.02 (ViT code)."""

@@ -1,18 +1,16 @@
-"""Builds the network that a checkpoint needs."""
+"""Builds the network that a checkpoint needs, or fills one with it."""
 
 import dataclasses
 import functools
-import json
 import os
 
 from mindspore.nn.utils import no_init_parameters
 
 from mindvit.models import GELU, ViT
 from mindvit.models.preprocessing import Preprocessing
-from mindvit.models.variants import VARIANTS
+from mindvit.weights.architecture import beside, describe
 from mindvit.weights.load import BLOCK, load_opened, open_checkpoint
 from mindvit.weights.read import readable
-from mindvit.weights.resize import square
 
 INCEPTION = (0.5, 0.5, 0.5)
 ERF = functools.partial(GELU, approximate=False)
@@ -40,95 +38,10 @@ FAMILIES = {
 }
 
 
-def sizes_of(checkpoint):
-    """ViT's arguments that the file's shapes tell; those they do not tell are left out."""
-    arrays = checkpoint.arrays
-
-    def shape(name):
-        if name not in arrays:
-            raise ValueError(f"it has no {name}; it is not a whole Vision Transformer")
-        return arrays[name].shape
-
-    embed_dim, input_channels, *patch_size = shape("patch_embedding.conv.weight")
-    blocks = {int(name.split(".")[2]) for name in arrays if name.startswith("transformer.layers.")}
-    if blocks != set(range(len(blocks))):
-        raise ValueError(f"its blocks are numbered {sorted(blocks)}; some lack")
-    sizes = {"patch_size": patch_size[0] if patch_size[0] == patch_size[1] else tuple(patch_size),
-             "input_channels": input_channels, "embed_dim": embed_dim, "num_layers": len(blocks),
-             "mlp_dim": shape(BLOCK + "1.cell.1.dense1.weight")[0],
-             "qkv_bias": BLOCK + "0.cell.1.qkv.bias" in arrays,
-             "num_classes": shape("dense.weight")[0] if arrays.keys() & {"dense.weight", "dense.bias"} else 0,
-             "class_token": "cls" in arrays}
-    width = shape(BLOCK + "0.cell.1.out.weight")[1]
-    num_heads = checkpoint.num_heads or next(
-        (variant.num_heads for variant in VARIANTS.values() if variant.embed_dim == embed_dim == width), 0)
-    if num_heads:
-        sizes["num_heads"] = num_heads
-        if width != embed_dim:
-            sizes["head_dim"] = width // num_heads
-    if "pos_embedding" in arrays:
-        grid = square(shape("pos_embedding")[1] - checkpoint.prefix())
-        if grid and grid[0]:
-            height, width = grid[0] * patch_size[0], grid[1] * patch_size[1]
-            sizes["image_size"] = height if height == width else (height, width)
-    if "representation.weight" in arrays:
-        sizes["representation_size"] = shape("representation.weight")[0]
-    if "dist" in arrays:
-        sizes["distilled"] = True
-        if "dense_dist.weight" not in arrays and (sizes["num_classes"] or "representation_size" in sizes):
-            sizes["distillation_head"] = False
-    if not sizes["class_token"] or checkpoint.norm_after_pool():
-        sizes["pool"] = "mean"
-    if checkpoint.norm_after_pool():
-        sizes["norm_after_pool"] = True
-    sizes.update((name, value) for name, value in checkpoint.marks.items()
-                 if name not in ("exact_gelu", "preprocessing"))
-    return sizes
-
-
-def checkpoint_sizes(path):
-    """The arguments of `ViT` that a checkpoint tells by its shapes; nothing but the shapes is read.
-
-    Args:
-        path (str): the checkpoint; see `read_checkpoint`.
-
-    Returns:
-        dict: patch_size, input_channels, embed_dim, num_layers, mlp_dim, qkv_bias, num_classes and class_token always;
-        image_size where the position embedding is a square grid; num_heads where the file or the embed_dim of a known
-        variant tells it; head_dim, representation_size, distilled, pool and others where they differ from ViT's.
-
-    Raises:
-        FileNotFoundError, ValueError: see `read_checkpoint`; or the shapes are not those of a Vision Transformer.
-    """
-    checkpoint = open_checkpoint(path)
-    with readable(path):
-        return sizes_of(checkpoint)
-
-
-def beside(path, name):
-    """The JSON object in the file `name` beside the checkpoint, {} without one."""
-    path = os.path.join(os.path.dirname(os.fspath(path)), name)
-    if not os.path.exists(path):
-        return {}
-    with readable(path), open(path, encoding="utf-8") as file:
-        content = json.load(file)
-        if not isinstance(content, dict):
-            raise ValueError("it is not a JSON object")
-        return content
-
-
-def hugging_face_arguments(config):
-    """ViT's arguments in Hugging Face's `config.json`."""
-    activations = {"gelu": ERF, "gelu_new": GELU, "gelu_pytorch_tanh": GELU}
-    arguments = {}
-    if "hidden_act" in config:
-        if config["hidden_act"] not in activations:
-            raise ValueError(f"config.json beside it has hidden_act {config['hidden_act']!r}; "
-                             f"known are {', '.join(activations)}")
-        arguments["activation"] = activations[config["hidden_act"]]
-    names = {"layer_norm_eps": "norm_eps", "num_attention_heads": "num_heads", "image_size": "image_size"}
-    arguments.update((names[name], value) for name, value in config.items() if name in names)
-    return arguments
+def is_whole(checkpoint):
+    """Whether the file has the parts that every ViT has, by which it can be described."""
+    return {"patch_embedding.conv.weight", BLOCK + "0.cell.1.out.weight", BLOCK + "1.cell.1.dense1.weight"
+            } <= checkpoint.arrays.keys()
 
 
 def evaluation(checkpoint, path):
@@ -153,16 +66,54 @@ def evaluation(checkpoint, path):
                                           for name, value in said.items() if name in names})
 
 
-def from_checkpoint(path, preprocessing=None, **overrides):
+def load_weights(network, path, strict=True, head="auto"):
+    """Loads a checkpoint of any known library into a network; the network is unchanged if that fails.
+
+    Position embeddings are resized to the network's image size, patch kernels to its patch size and channels. The
+    network's `preprocessing` becomes that of the weights.
+
+    Args:
+        network (ViT): the network.
+        path (str): the checkpoint; see `read_checkpoint`.
+        strict (bool): an error when the file lacks a parameter or holds one that the network has not.
+        head (str): "auto" leaves the network's head as it is when the file's has another number of classes and says
+            so in the report; "keep" makes that an error.
+
+    Returns:
+        LoadReport; its `assumed` names what the network computes otherwise than the file's library.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: see `read_checkpoint`; shapes that do not fit; values that are not finite; with strict, missing or
+            unused parameters.
+    """
+    path = os.fspath(path)
+    checkpoint = open_checkpoint(path)
+    with readable(path):
+        if not is_whole(checkpoint):
+            return load_opened(network, checkpoint, strict, head, {})
+        told = describe(checkpoint, path)
+        report = load_opened(network, checkpoint, strict, head, told.arguments)
+        network.preprocessing = evaluation(checkpoint, path)
+    for name in ("num_heads", "activation", "norm_eps", "pool", "norm_after_pool"):
+        own, files = network.arguments[name], told.arguments.get(name, network.arguments[name])
+        if own != files:
+            reason = f" ({told.assumed[name]})" if name in told.assumed else ""
+            report.assumed.append(f"{name} {own}, as the network was built; the file's is {files}{reason}")
+    return report
+
+
+def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overrides):
     """Builds the network that a checkpoint needs and loads it.
 
-    Sizes come from the file's shapes; epsilon, GELU form and preprocessing from its library; the number of heads and
-    the size of rectangular images from Hugging Face's `config.json` beside the file, the .npz shapes, or the
-    embed_dim of a known variant. What the file does not tell must be given by name.
+    What shapes the output comes from the file's shapes, from what mindvit noted in its own files, and from the
+    `config.json` of timm or Hugging Face beside the file. What none of them tells is assumed to be as usual in the
+    file's library, and `load_report.assumed` says so; where nothing is usual, it must be given by name.
 
     Args:
         path (str): the checkpoint; see `read_checkpoint`.
         preprocessing (Preprocessing, optional): replaces the library's.
+        strict, head: see `load_weights`.
         **overrides: arguments of `ViT` (num_classes, image_size, num_heads, pool, keep_prob, ...); a head of another
             num_classes starts fresh, position embedding and patch kernel are resized.
 
@@ -176,21 +127,22 @@ def from_checkpoint(path, preprocessing=None, **overrides):
     path = os.fspath(path)
     checkpoint = open_checkpoint(path)
     with readable(path):
-        sizes, config = sizes_of(checkpoint), {}
-        if checkpoint.library == "huggingface":
-            config = hugging_face_arguments(beside(path, "config.json"))
-            if "image_size" in sizes:
-                config.pop("image_size", None)
-        arguments = {**FAMILIES[checkpoint.library].arguments, **sizes, **config}
-        if checkpoint.marks.get("exact_gelu"):
-            arguments["activation"] = ERF
-        arguments.update(overrides)
+        told = describe(checkpoint, path, overrides.get("image_size"))
+        arguments = {**told.arguments, **overrides}
         for name in ("num_heads", "image_size"):
             if name not in arguments:
-                raise ValueError(f"it does not tell {name}; give it, as in from_checkpoint(path, {name}=...)")
+                raise ValueError(f"it does not tell {name}; give it, as in from_checkpoint(path, {name}=...) or "
+                                 f"--model.overrides.{name} ... on the command line")
+        width = checkpoint.arrays[BLOCK + "0.cell.1.out.weight"].shape[1]
+        if "head_dim" not in overrides and width % max(arguments["num_heads"], 1) == 0:
+            arguments["head_dim"] = width // max(arguments["num_heads"], 1)
         with no_init_parameters():  # the values come from the file
             network = ViT(**arguments)
-        network.load_report = load_opened(network, checkpoint, strict=True, head="auto")
+        report = network.load_report = load_opened(network, checkpoint, strict, head, told.arguments)
         network.init_parameters_data()  # those of a replaced head
         network.preprocessing = preprocessing or evaluation(checkpoint, path)
+        if told.class_names and len(told.class_names) == network.num_classes:
+            network.class_names = told.class_names
+    report.assumed += [f"{name} {arguments[name]}, {reason}" if name in arguments else f"{name} {reason}"
+                       for name, reason in told.assumed.items() if name not in overrides]
     return network.set_train(False)

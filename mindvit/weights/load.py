@@ -1,21 +1,23 @@
-"""Loads any public ViT checkpoint into a network."""
+"""Opens any public ViT checkpoint under mindvit's names, and fills a network with it."""
 
 import dataclasses
 import json
+import math
 
 import mindspore as ms
 import numpy as np
 
-from mindvit.weights.names import recognise
+from mindvit.models.vit import pair
+from mindvit.weights.names import listed, recognise
 from mindvit.weights.read import StoredArray, read_arrays, readable
 from mindvit.weights.resize import adapt_channels, resize_kernel, resize_pos_embedding, square
 
 # The first block, which stands for all of them where shapes are read.
 BLOCK = "transformer.layers.0."
 HEAD = ("dense.", "dense_dist.")
-# The entry of a .ckpt written here that notes what names and shapes do not tell, and what it can note.
+# The entry of a .ckpt written here that notes what names and shapes do not tell, and what it holds.
 MARKS = "mindvit"
-MARKED = {"num_heads", "image_size", "norm_eps", "exact_gelu", "pool", "norm_after_pool", "preprocessing"}
+MARKED = {"arguments", "preprocessing"}
 
 
 @dataclasses.dataclass
@@ -25,7 +27,8 @@ class LoadReport:
     `loaded` took values from the file, of which those in `resized` were fitted to another size; `replaced` are the
     head's where network and file have another number of classes, in which case the network's keep their values;
     `missing` are not in the file; `unused` are in the file and not in the network. `format` is the library whose
-    names the file has.
+    names the file has. `assumed` are sentences on everything that changes the numbers and that the file did not tell,
+    each with its reason.
     """
 
     format: str
@@ -34,14 +37,15 @@ class LoadReport:
     unused: list
     resized: list
     replaced: list
+    assumed: list = dataclasses.field(default_factory=list)
 
     def __str__(self):
         rows = [f"{'format':<9} {self.format}"]
         for field in ("loaded", "resized", "replaced", "missing", "unused"):
             names = getattr(self, field)
-            shown = "" if field == "loaded" else ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+            shown = "" if field == "loaded" else listed(names, 4)
             rows.append(f"{field:<9} {len(names):>4}  {shown}".rstrip())
-        return "\n".join(rows)
+        return "\n".join(rows + [f"{'assumed':<9}       {sentence}" for sentence in self.assumed])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +85,7 @@ FLAX_DIMENSIONS = {"qkv.weight": 3, "qkv.bias": 2, "out.weight": 3}
 
 def write_marks(marks):
     """The marks as an array that any MindSpore checkpoint can hold."""
-    return np.frombuffer(json.dumps(marks).encode(), np.uint8)
+    return np.frombuffer(json.dumps(marks, default=int).encode(), np.uint8)  # int: numpy's numbers
 
 
 def read_marks(array):
@@ -91,8 +95,8 @@ def read_marks(array):
         ValueError: it holds no marks.
     """
     marks = json.loads(array.astype(np.uint8).tobytes())
-    if not isinstance(marks, dict) or marks.keys() - MARKED:
-        raise ValueError(f"its entry {MARKS!r} holds no marks of mindvit: {str(marks)[:80]}")
+    if not isinstance(marks, dict) or marks.keys() != MARKED or not all(isinstance(x, dict) for x in marks.values()):
+        raise ValueError(f"its entry {MARKS!r} holds no marks of this mindvit: {str(marks)[:80]}")
     return marks
 
 
@@ -154,38 +158,46 @@ def read_checkpoint(path):
     return checkpoint.arrays, checkpoint.library
 
 
-def load_weights(network, path, strict=True, head="auto"):
-    """Loads a checkpoint of any known library into a network; the network is unchanged if that fails.
+def patch_grid(checkpoint, image_size):
+    """Rows and columns of patches of an image size, None for None."""
+    if image_size is None:
+        return None
+    return tuple(side // patch for side, patch in zip(
+        pair(image_size, "image_size"), checkpoint.arrays["patch_embedding.conv.weight"].shape[2:]))
 
-    Position embeddings are resized to the network's image size, patch kernels to its patch size and channels.
 
-    Args:
-        network (ViT): the network.
-        path (str): the checkpoint; see `read_checkpoint`.
-        strict (bool): an error when the file lacks a parameter or holds one that the network has not.
-        head (str): "auto" leaves the network's head as it is when the file's has another number of classes and says
-            so in the report; "keep" makes that an error.
+def zero_positions(checkpoint, grid=None):
+    """Whether the position embedding is for the patches alone, though there are other tokens: timm's no_embed_class.
 
-    Returns:
-        LoadReport.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: see `read_checkpoint`; shapes that do not fit; values that are not finite; with strict, missing or
-            unused parameters, all named.
+    Where no grid (rows, columns) of patches is known to decide, the one reading that gives a square does.
     """
+    if checkpoint.library != "timm" or not checkpoint.prefix() or "pos_embedding" not in checkpoint.arrays:
+        return False
+    entries = checkpoint.arrays["pos_embedding"].shape[1]
+    if grid and math.prod(grid) in (entries, entries - checkpoint.prefix()):
+        return math.prod(grid) == entries
+    return square(entries - checkpoint.prefix()) is None and square(entries) is not None
+
+
+def with_zero_positions(checkpoint):
+    """The checkpoint with a position of zeros for each token that is no patch, which gives the same numbers."""
+    stored, prefix = checkpoint.arrays["pos_embedding"], checkpoint.prefix()
+    shape = (1, prefix + stored.shape[1], stored.shape[2])
+    whole = StoredArray(shape, lambda: np.concatenate([np.zeros((1, prefix, shape[2]), np.float32), stored.read()], 1))
+    return dataclasses.replace(checkpoint, arrays={**checkpoint.arrays, "pos_embedding": whole})
+
+
+def load_opened(network, checkpoint, strict, head, told):
+    """Fills a network with a Checkpoint; `told` are ViT's arguments as far as the file and what lies beside it tell."""
     if head not in ("auto", "keep"):
         raise ValueError(f"head is {head!r}; choose 'auto' or 'keep'")
-    checkpoint = open_checkpoint(path)
-    with readable(path):
-        return load_opened(network, checkpoint, strict, head)
-
-
-def load_opened(network, checkpoint, strict, head):
-    """`load_weights` for a Checkpoint that is open."""
+    grid = patch_grid(checkpoint, told.get("image_size"))
+    if zero_positions(checkpoint, grid or network.patch_embedding.grid):
+        checkpoint = with_zero_positions(checkpoint)
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
     arrays = dict(checkpoint.arrays)
-    if checkpoint.library in ("timm", "mindcv") and checkpoint.norm_after_pool() != network.norm_after_pool:
+    if checkpoint.library in ("timm", "mindcv") and \
+            told.get("norm_after_pool", checkpoint.norm_after_pool()) != network.norm_after_pool:
         # The same norm at another place is another parameter.
         arrays = {name: array for name, array in arrays.items() if not name.startswith("norm.")}
     replaced = replaced_head(parameters, arrays)
@@ -195,7 +207,7 @@ def load_opened(network, checkpoint, strict, head):
     unused = checkpoint.unknown + [name for native, names in checkpoint.sources.items() for name in names
                                    if native not in replaced and (native not in parameters or native not in arrays)]
     if strict and (missing or unused):
-        lines = [f"{kind}: {', '.join(names)}" for kind, names in (("missing", missing), ("unused", unused)) if names]
+        lines = [f"{kind}: {listed(names)}" for kind, names in (("missing", missing), ("unused", unused)) if names]
         raise ValueError(f"it does not fit the network; {'; '.join(lines)}. strict=False loads the rest")
     loaded = [name for name in parameters if name in arrays and name not in replaced]
     if not loaded:
@@ -205,7 +217,7 @@ def load_opened(network, checkpoint, strict, head):
     for name in loaded:
         readers[name] = arrays[name].read
         if tuple(arrays[name].shape) != tuple(parameters[name].shape):
-            readers[name] = fitted(network, name, arrays[name], parameters[name].shape, checkpoint.prefix())
+            readers[name] = fitted(network, name, arrays[name], parameters[name].shape, checkpoint.prefix(), grid)
             resized.append(name)
 
     def read(name):
@@ -251,7 +263,7 @@ def difference(parameters, arrays, names):
                      for name in sorted(names))
 
 
-def fitted(network, name, array, shape, prefix):
+def fitted(network, name, array, shape, prefix, grid):
     """A function that reads the array in the network's shape, or ValueError where no rule leads there."""
     refused = ValueError(f"{name} has shape {tuple(array.shape)} where the network has {tuple(shape)}")
     if len(array.shape) != len(shape):
@@ -259,8 +271,8 @@ def fitted(network, name, array, shape, prefix):
     if name == "pos_embedding" and array.shape[0] == 1 and array.shape[2] == shape[2]:
         if prefix != network.num_prefix_tokens:
             raise refused
-        old, new = square(array.shape[1] - prefix), network.patch_embedding.grid
-        if old is None or old[0] == 0:
+        old, new = grid or square(array.shape[1] - prefix), network.patch_embedding.grid
+        if old is None or math.prod(old) != array.shape[1] - prefix:
             raise ValueError(f"{name} has {array.shape[1]} entries, of which {array.shape[1] - prefix} patches, not a "
                              f"square grid, and the network has {shape[1]}; build it with the image size of the file")
         return lambda: resize_pos_embedding(array.read(), prefix, old, new)

@@ -1,5 +1,7 @@
 """One table of parameter names: mindvit's own and those of the other libraries, read from left and from right."""
 
+import collections
+import functools
 import re
 
 PAIR = ("weight", "bias")
@@ -67,6 +69,13 @@ PARAMETER_STATE = re.compile(
     r"|mean_square|moment[12s]?|momentum_buf|prev|stat|step_size|vhat)\.")
 
 
+def listed(names, most=8):
+    """Names for a message, cut where they are many."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@functools.cache
 def templates(library):
     """{name in the library with {i}: (mindvit's name with {i}, 0 or which of query, key and value, how many)}."""
     column, norm, other, qkv = LIBRARIES[library]
@@ -129,15 +138,17 @@ def recognise(names):
         ValueError: no library knows any of the names.
     """
     names = list(names)
+    kinds = collections.Counter(re.sub(r"(?<=[._])\d+(?=[./])", "0", name, count=1) for name in names)
 
     def count(library):
         known = templates(library)
-        return sum(re.sub(r"(?<=[._])\d+(?=[./])", "{i}", spell(library, name), count=1) in known for name in names)
+        return sum(number for kind, number in kinds.items()
+                   if re.sub(r"(?<=[._])0(?=[./])", "{i}", spell(library, kind), count=1) in known)
 
-    library = max(LIBRARIES, key=count)
-    if not count(library):
-        raise ValueError(f"its names are of no known library ({', '.join(LIBRARIES)}); they begin with "
-                         f"{', '.join(names[:3])}")
+    counts = {library: count(library) for library in LIBRARIES}
+    library = max(counts, key=counts.get)
+    if not counts[library]:
+        raise ValueError(f"its names are of no known library ({', '.join(LIBRARIES)}); they are {listed(names)}")
     sources, unknown = translate(names, library)
     if library in ("mindspore", "mindcv"):
         unknown = [name for name in unknown if not is_training_state(name, library)]

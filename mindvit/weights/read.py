@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mindvit.weights.names import listed
+
 # MindSpore's and safetensors' names of number types. numpy has no bfloat16: it is read as the upper half of a float32.
 BFLOAT16 = "bfloat16"
 DTYPES = {"Float32": "float32", "Float16": "float16", "BFloat16": BFLOAT16, "Float64": "float64", "Bool": "bool",
@@ -20,6 +22,8 @@ DTYPES = {"Float32": "float32", "Float16": "float16", "BFloat16": BFLOAT16, "Flo
           **{f"{short}{bits}": f"{kind}{bits}" for short, kind in (("I", "int"), ("U", "uint"))
              for bits in (8, 16, 32, 64)}}
 CHECKSUM_BLOCK = 1 << 24
+MOST_ARRAYS = 50_000
+MOST_UNPACKED = 100
 DAMAGED = "its checksum does not match its content; it is damaged"
 
 
@@ -219,6 +223,10 @@ def read_npz(path):
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     arrays = {}
     with zipfile.ZipFile(path) as archive:
+        unpacked = sum(info.file_size for info in archive.infolist())
+        if unpacked > MOST_UNPACKED * os.path.getsize(path):
+            raise ValueError(f"it unpacks to {unpacked:,} bytes, over {MOST_UNPACKED} times its size; weights do not "
+                             "shrink like that")
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             if name in arrays:
@@ -276,8 +284,11 @@ def read_arrays(path):
     suffix = os.path.splitext(path)[1].lower()
     if not os.path.exists(path):
         raise FileNotFoundError(f"checkpoint {path} does not exist")
-    if not os.path.isfile(path):
-        raise ValueError(f"checkpoint {path} is a folder; give the file in it, for example model.safetensors")
+    if os.path.isdir(path):
+        found = sorted(name for name in os.listdir(path) if os.path.splitext(name)[1].lower() in READERS)
+        advice = f"give one of the files in it: {listed(found)}" if found else \
+            f"there is no checkpoint in it ({', '.join(READERS)})"
+        raise ValueError(f"checkpoint {path} is a folder; {advice}")
     if suffix not in READERS:
         raise ValueError(f"checkpoint {path} ends in {suffix or 'nothing'}; known are {', '.join(READERS)}")
     if not os.path.getsize(path):
@@ -286,6 +297,9 @@ def read_arrays(path):
         arrays = READERS[suffix](path)
         if not arrays:
             raise ValueError("it holds no arrays")
+        if len(arrays) > MOST_ARRAYS:
+            raise ValueError(f"it holds {len(arrays)} arrays; a Vision Transformer with its optimizer has thousands, "
+                             f"and more than {MOST_ARRAYS} are not read")
     return arrays
 
 

@@ -1,20 +1,24 @@
 """Writes a network's weights under the names of mindvit, the Vision suite, timm, Hugging Face or torchvision."""
 
 import dataclasses
+import json
 import os
+import pathlib
+import re
 
 import mindspore as ms
 import numpy as np
 
 from mindvit.files import replacing
-from mindvit.models.preprocessing import Preprocessing
-from mindvit.models.variants import VARIANTS
-from mindvit.weights.build import checkpoint_sizes, from_checkpoint
-from mindvit.weights.load import MARKS, read_checkpoint, write_marks
+from mindvit.weights.build import from_checkpoint
+from mindvit.weights.export import files_beside, reasons_against, residual_scale
+from mindvit.weights.load import MARKS, write_marks
 from mindvit.weights.names import foreign_names
 from mindvit.weights.read import checksum
 
 FORMATS = ("mindspore", "suite", "timm", "huggingface", "torchvision")
+# The parameters whose values, or whose products, are added to the residual stream.
+WRITES_TO_RESIDUAL = re.compile(r"^(cls|dist|pos_embedding)$|^patch_embedding\.|\.(out|dense2)\.(weight|bias)$")
 
 
 def suite_name(name, has_representation):
@@ -37,22 +41,19 @@ def hugging_face_name(name, names):
 
 
 def named_arrays(network, format):
-    """{name in the format: array} of all parameters."""
+    """{name in the format: array} of all parameters.
+
+    Raises:
+        ValueError: the library has no place for something in the network; every such thing is named.
+    """
+    if reasons := reasons_against(format, network.arguments):
+        raise ValueError(f"format {format!r} has no place for {', '.join(reasons)}; choose another format")
     arrays = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
+    if (scale := residual_scale(format, network.arguments)) != 1:
+        arrays = {name: array * np.float32(scale) if WRITES_TO_RESIDUAL.search(name) else array
+                  for name, array in arrays.items()}
     if format == "mindspore":
         return arrays
-    if format == "huggingface" and {"representation.weight", "dense.weight"} <= arrays.keys():
-        homeless = ["representation.weight", "representation.bias"]  # the pooler never stands before a classifier
-    elif format == "suite":
-        homeless = [name for name in arrays if name.startswith("dist") or name.startswith("dense_dist")]
-    else:
-        homeless = [name for name in arrays if not foreign_names(name, format)]
-    if network.norm_after_pool and format not in ("timm", "suite"):
-        homeless += ["norm.gamma", "norm.beta"]  # as a norm after the pooling
-    if format == "torchvision" and "transformer.layers.0.0.cell.1.qkv.bias" not in arrays:
-        raise ValueError("torchvision's ViT has no form without qkv_bias; choose another format")
-    if homeless:
-        raise ValueError(f"format {format!r} has no place for {', '.join(homeless)}; choose another format")
     if format == "suite":
         return {suite_name(name, "representation.weight" in arrays): array for name, array in arrays.items()}
     result = {}
@@ -67,56 +68,50 @@ def named_arrays(network, format):
     return result
 
 
-def marks(network):
-    """What a network has otherwise than the names and shapes of its parameters, read as the Vision suite's, tell."""
-    told = {"num_heads": next((variant.num_heads for variant in VARIANTS.values()
-                               if variant.embed_dim == network.embed_dim), None),
-            "norm_eps": None, "exact_gelu": False, "pool": "cls", "norm_after_pool": False,
-            "preprocessing": Preprocessing()}
-    differing = {name: getattr(network, name) for name, value in told.items() if getattr(network, name) != value}
-    height, width = network.patch_embedding.image_size
-    if height != width:
-        differing["image_size"] = height, width
-    if "preprocessing" in differing:
-        differing["preprocessing"] = dataclasses.asdict(network.preprocessing)
-    return differing
-
-
 def save_weights(network, path, format="mindspore"):
-    """Writes the weights; reading them back gives the same numbers, bit for bit.
+    """Writes the weights so that reading them back, here or in the library of the format, gives the same network.
 
-    What names and shapes do not tell (heads, epsilon, GELU form, pooling, preprocessing) is noted in an entry `mindvit`
-    of a .ckpt when it differs from the Vision suite's, so that `from_checkpoint` rebuilds the same network; the other
-    formats have no place for it. The file carries a checksum in MindSpore's own form
-    (its `crc_check`), which `load_weights` verifies.
+    A .ckpt notes the network's `arguments` and `preprocessing` in an entry `mindvit`, from which `from_checkpoint`
+    rebuilds it; `mindspore.load_param_into_net` lists that entry as not loaded. For timm and Hugging Face the files
+    that say the same to these libraries (config.json, preprocessor_config.json, with the class names) are written
+    beside the weights, so that the folder opens with `timm.create_model("local-dir:FOLDER", pretrained=True)` and
+    `transformers.ViTForImageClassification.from_pretrained(FOLDER)`. torchvision has no such file: there the sizes go
+    to its `VisionTransformer`. The numbers stay the same, bit for bit, except where the library's epsilon is fixed and
+    another one than the network's: then all that is added to the residual stream is scaled so that the outputs agree.
+
+    Every file carries a checksum in MindSpore's own form (its `crc_check`), which `load_weights` verifies.
 
     Args:
         network (ViT): the network.
-        path (str): "mindspore" and "suite" are MindSpore .ckpt files, the others .safetensors. An existing file is
-            replaced when the new one is complete.
+        path (str): a .ckpt for "mindspore" and "suite", a .safetensors for the others, or for "timm" and "huggingface"
+            a folder, in which the file is called model.safetensors. An existing file of weights is replaced when the
+            new one is complete.
         format (str): "mindspore" (the names that `mindspore.load_param_into_net` takes), "suite" (the Vision suite's),
             "timm", "huggingface" (transformers 5) or "torchvision".
 
     Raises:
-        ValueError: unknown format, a path whose suffix is not the format's, or a parameter that the format has no
-            place for.
+        ValueError: unknown format, a path whose suffix is not the format's, or something in the network that the
+            library cannot compute.
+        FileExistsError: a config.json with other content lies where the new one belongs.
     """
-    write_weights(network, path, format, marks(network))
-
-
-def write_weights(network, path, format, noted):
-    """`save_weights` with the marks to note in a .ckpt."""
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}; choose one of {', '.join(map(repr, FORMATS))}")
-    path = os.fspath(path)
+    path = pathlib.Path(path)
+    if format in ("timm", "huggingface") and (path.is_dir() or not path.suffix):
+        path = path / "model.safetensors"
     suffix = ".ckpt" if format in ("mindspore", "suite") else ".safetensors"
-    if not path.endswith(suffix):
+    if path.suffix != suffix:
         raise ValueError(f"{path} does not end in {suffix}, which format {format!r} needs")
     arrays = named_arrays(network, format)
+    beside = {path.with_name(name): json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+              for name, content in files_beside(format, network).items()}
+    for file, content in beside.items():
+        if file.exists() and file.read_text(encoding="utf-8") != content:
+            raise FileExistsError(f"{file} is there and does not describe this network; choose an empty folder")
     with replacing(path) as temporary:
         if suffix == ".ckpt":
-            if noted:
-                arrays[MARKS] = write_marks(noted)
+            noted = {"arguments": network.arguments, "preprocessing": dataclasses.asdict(network.preprocessing)}
+            arrays[MARKS] = write_marks(noted)
             ms.save_checkpoint([{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()],
                                str(temporary), crc_check=True)
         else:
@@ -124,24 +119,24 @@ def write_weights(network, path, format, noted):
             arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
             save_file(arrays, temporary, metadata={"format": "pt", "crc_num": str(checksum(arrays, arrays.get))})
         os.chmod(temporary, 0o644)  # both libraries leave the file to its owner alone
+    for file, content in beside.items():
+        with replacing(file) as temporary:
+            temporary.write_text(content, encoding="utf-8")
 
 
-def convert_weights(source, target, format):
-    """Reads a checkpoint of any known library and writes it in another format; see `save_weights`.
+def convert_weights(source, target, format, **overrides):
+    """Reads a checkpoint of any known library and writes it in another format.
+
+    Args:
+        source, target, format: see `from_checkpoint` and `save_weights`.
+        **overrides: arguments of `ViT` that the source does not tell (num_heads, image_size, ...).
+
+    Returns:
+        LoadReport: what was read, and what was assumed.
 
     Raises:
-        FileNotFoundError, ValueError: see `from_checkpoint` and `save_weights`.
+        FileNotFoundError, FileExistsError, ValueError: see `from_checkpoint` and `save_weights`.
     """
-    arrays, _ = read_checkpoint(source)
-    sizes = checkpoint_sizes(source)
-    # The number of heads and the grid of patches, which a file may not tell, change no array: one head, one row do.
-    guessed = {name for name in ("num_heads", "image_size") if name not in sizes}
-    if "num_heads" in guessed:
-        sizes.update(num_heads=1, head_dim=arrays["transformer.layers.0.0.cell.1.out.weight"].shape[1])
-    if "image_size" in guessed and "pos_embedding" in arrays:
-        height, width = arrays["patch_embedding.conv.weight"].shape[2:]
-        patches = arrays["pos_embedding"].shape[1] - int("cls" in arrays) - int("dist" in arrays)
-        sizes["image_size"] = height, width * patches
-    network = from_checkpoint(source, **sizes)
-    noted = {name: value for name, value in marks(network).items() if name not in guessed}
-    write_weights(network, target, format, noted)
+    network = from_checkpoint(source, **overrides)
+    save_weights(network, target, format)
+    return network.load_report
