@@ -41,8 +41,8 @@ TIMM_ARCHITECTURES = {
                      "vit_so400m_patch16_siglip_gap_512"), {"activation": "gelu_tanh"})}
 # timm's model_args: those that the shapes tell or that act in training only, and those that are read.
 TIMM_TOLD_BY_SHAPES = {"patch_size", "in_chans", "embed_dim", "depth", "mlp_ratio", "qkv_bias", "class_token",
-                       "no_embed_class", "pos_embed", "num_classes", "reg_tokens", "dynamic_img_size",
-                       "dynamic_img_pad", "strict_img_size", "weight_init", "fix_init", "drop_rate", "pos_drop_rate",
+                       "no_embed_class", "pos_embed", "num_classes", "dynamic_img_size", "dynamic_img_pad",
+                       "strict_img_size", "weight_init", "fix_init", "drop_rate", "pos_drop_rate",
                        "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "distilled_training"}
 TIMM_READ = {"num_heads", "img_size", "global_pool", "fc_norm", "act_layer", "norm_layer"}
 TIMM_NEUTRAL = {"proj_bias": True, "final_norm": True}  # anything else that is set, and set to something, is refused
@@ -254,7 +254,7 @@ def told_by_timm(checkpoint, config):
         if width in USUAL_HEADS:  # those of the architecture
             told["num_heads"] = USUAL_HEADS[width]
     size = arguments.get("img_size") or (pretrained.get("input_size") or [])[1:]
-    if size and "pos_embedding" in checkpoint.arrays:
+    if size:
         told["image_size"] = pair(tuple(size) if isinstance(size, list) else size, "img_size of config.json beside it")
     return told, class_names_of_timm(config)
 
@@ -296,8 +296,8 @@ def describe(checkpoint, path, image_size=None):
         result.assumed["norm placement"] = "before attention and MLP, as in the paper"
     arguments.update(told)
 
-    grid = patch_grid(checkpoint, image_size) or patch_grid(checkpoint, arguments.pop("image_size", None))
     if "pos_embedding" in checkpoint.arrays:
+        grid = patch_grid(checkpoint, image_size) or patch_grid(checkpoint, arguments.pop("image_size", None))
         patches = checkpoint.arrays["pos_embedding"].shape[1] - checkpoint.prefix()
         if zero_positions(checkpoint, grid):
             patches += checkpoint.prefix()
@@ -307,6 +307,8 @@ def describe(checkpoint, path, image_size=None):
         elif found := square(patches):
             result.assume("image_size", tuple(map(math.prod, zip(found, arguments["patch_size"]))),
                           f"its {patches} patches as a square")
+    else:
+        arguments["pos_embedding"] = "none"
     assume_the_rest(checkpoint, result)
     return result
 
