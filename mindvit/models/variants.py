@@ -74,6 +74,11 @@ def find_variant(name):
     raise ValueError(f"no model is called {name!r}; {hint}Known names: {', '.join(VARIANTS)}")
 
 
+def public_weights():
+    """The variants and image sizes of the Vision suite's public checkpoints, in words."""
+    return ", ".join(f"{name} at {size}" for name, variant in VARIANTS.items() for size in variant.public_files)
+
+
 def model_arguments(name, **overrides):
     """The arguments of `ViT` for a name of `list_models()` or of timm, replaced by the overrides."""
     row, image_size = find_variant(name)
@@ -104,6 +109,10 @@ def create_model(name, pretrained=False, ckpt_dir=None, **overrides):
     arguments = model_arguments(name, **overrides)
     if not pretrained:
         return ViT(**arguments)
+    if "." in name:
+        raise ValueError(f"{name} names weights of timm, which are not published for MindSpore; pretrained=True loads "
+                         f"the Vision suite's ({public_weights()}). Use one of these names, or download timm's file "
+                         "and give it to from_checkpoint")
     from mindvit.weights import fetch_public_weights, from_checkpoint  # only pretrained=True looks to the right
 
     arguments.setdefault("image_size", 224)

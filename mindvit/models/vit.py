@@ -384,6 +384,8 @@ class ViT(nn.Cell):
         if num_classes:
             check_positive(num_classes=num_classes)
         if norm_eps is not None:
+            if not isinstance(norm_eps, (int, float)) or not norm_eps > 0:
+                raise ValueError(f"norm_eps is {str(norm_eps)[:40]!r}; give a number above 0, for example 1e-6")
             norm = functools.partial(norm, epsilon=norm_eps)
 
         self.preprocessing, self.class_names = Preprocessing(), None

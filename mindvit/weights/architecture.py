@@ -45,7 +45,7 @@ TIMM_TOLD_BY_SHAPES = {"patch_size", "in_chans", "embed_dim", "depth", "mlp_rati
                        "strict_img_size", "weight_init", "fix_init", "drop_rate", "pos_drop_rate",
                        "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "distilled_training"}
 TIMM_READ = {"num_heads", "img_size", "global_pool", "fc_norm", "act_layer", "norm_layer"}
-TIMM_NEUTRAL = {"proj_bias": True, "final_norm": True}  # anything else that is set, and set to something, is refused
+TIMM_NEUTRAL = {"proj_bias": True, "final_norm": True}  # any other argument must be None or False
 TIMM_POOLS = {"token": "cls", "avg": "mean"}
 TIMM_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "relu": "relu"}
 
@@ -230,7 +230,7 @@ def told_by_timm(checkpoint, config):
     architecture, pretrained = config["architecture"], config.get("pretrained_cfg") or {}
     arguments = config.get("model_args") or {}
     for name, value in arguments.items():
-        if name not in TIMM_TOLD_BY_SHAPES | TIMM_READ and value not in (None, False, TIMM_NEUTRAL.get(name)):
+        if name not in TIMM_TOLD_BY_SHAPES | TIMM_READ and value not in (None, TIMM_NEUTRAL.get(name, False)):
             raise ValueError(f"config.json beside it has model_args {name} {value!r}, which mindvit's ViT has not")
     told = {"activation": "gelu", "norm_eps": USUAL["timm"][1], **architecture_arguments(architecture)}
     if (activation := arguments.get("act_layer")) is not None:

@@ -7,7 +7,7 @@ try:
 except ImportError:  # Windows: two processes that ask at once there download it twice
     fcntl = None
 
-from mindvit.models.variants import VARIANTS
+from mindvit.models.variants import VARIANTS, public_weights
 
 BASE_URL = "https://download.mindspore.cn/vision/classification/"
 
@@ -32,9 +32,9 @@ def fetch_public_weights(row, image_size, ckpt_dir=None):
         image_size = image_size[0]
     files = VARIANTS[row].public_files
     if image_size not in files:
-        known = ", ".join(f"{name} at {size}" for name, variant in VARIANTS.items() for size in variant.public_files)
-        raise ValueError(f"there is no public checkpoint of {row} at image size {image_size}; there are {known}. "
-                         "Use pretrained=False, or load another library's file with from_checkpoint")
+        raise ValueError(f"there is no public checkpoint of {row} at image size {image_size}; there are "
+                         f"{public_weights()}. Use pretrained=False, or load another library's file with "
+                         "from_checkpoint")
     folder = ckpt_dir or os.environ.get("MINDVIT_CKPT_DIR", "ckpt")
     path = os.path.join(folder, files[image_size])
     if os.path.exists(path):
