@@ -24,7 +24,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from mindvit.models import GELU, ViT, create_model
-from mindvit.models.preprocessing import IMAGENET_MEAN
+from mindvit.preprocessing import IMAGENET_MEAN
 from mindvit.weights import (
     checkpoint_sizes,
     convert_weights,
@@ -364,12 +364,16 @@ def test_sizes_are_read_from_the_file(tmp_path):
 
 
 def test_preprocessing_is_the_librarys(tmp_path):
-    expected = {"timm_vit": (0.485, 0.9, "bicubic"), "hf_vit": (0.5, 1.0, "bilinear"),
-                "google_vit": (0.5, 0.9, "bicubic"), "torchvision_vit": (0.485, 0.875, "bilinear"),
-                "mindvision_tiny": (0.485, 0.875, "bilinear")}
+    expected = {"timm_vit": (0.5, 0.9, "bicubic", "pillow"), "timm_deit_distilled": (0.485, 0.9, "bicubic", "pillow"),
+                "hf_vit": (0.5, 1.0, "bilinear", "torch"), "google_vit": (0.5, 1.0, "bilinear", "tensorflow"),
+                "torchvision_vit": (0.485, 0.875, "bilinear", "pillow"),
+                "mindvision_tiny": (0.485, 0.875, "bilinear", "mindspore")}
     for case, row in expected.items():
-        found = from_checkpoint(case_file(case), num_heads=4).preprocessing
-        assert (found.mean[0], found.crop_fraction, found.interpolation) == row
+        network = from_checkpoint(case_file(case), num_heads=4)
+        found = network.preprocessing
+        assert (found.mean[0], found.crop_fraction, found.interpolation, found.resizer) == row
+        assert found.predict_squash == (case == "mindvision_tiny")
+        assert [line for line in network.load_report.assumed if found.describe(32) in line]
     path = shutil.copy(case_file("timm_vit"), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_base_patch16_224", "pretrained_cfg": {
         "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "crop_pct": 0.95, "interpolation": "bilinear"}}))

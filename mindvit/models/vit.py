@@ -12,7 +12,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Initializer, initializer
 
 from mindvit.models.kernels import Dense, MergeHeads, PatchProduct, SplitHeads, fast, softmax, tanh
-from mindvit.models.preprocessing import Preprocessing
+from mindvit.preprocessing import SUITE
 
 POOLS = ("cls", "mean")
 POSITION_EMBEDDINGS = ("learned", "sincos2d", "none")
@@ -350,7 +350,7 @@ class ViT(nn.Cell):
         if norm_eps is not None:
             norm = functools.partial(norm, epsilon=norm_eps)
 
-        self.preprocessing = Preprocessing()
+        self.preprocessing = SUITE
         self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
         self.num_prefix_tokens = int(class_token) + int(distilled)
         self.pool, self.norm_after_pool = pool, norm_after_pool

@@ -1,42 +1,29 @@
 """Builds the network that a checkpoint needs."""
 
-import dataclasses
 import functools
-import json
 import os
 
 from mindspore.nn.utils import no_init_parameters
 
 from mindvit.models import GELU, ViT
-from mindvit.models.preprocessing import Preprocessing
 from mindvit.models.variants import VARIANTS
+from mindvit.preprocessing import Preprocessing
 from mindvit.weights.load import BLOCK, load_opened, open_checkpoint
+from mindvit.weights.preparation import beside, preparation
 from mindvit.weights.read import readable
 from mindvit.weights.resize import square
 
-INCEPTION = (0.5, 0.5, 0.5)
 ERF = functools.partial(GELU, approximate=False)
 
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """What a library's checkpoints assume and its files do not say."""
-
-    arguments: dict
-    preprocessing: Preprocessing
-
-
-# Epsilon and GELU as the library's ViT has them (none: ViT's defaults, 1e-7 and tanh), and how it evaluates.
+# What a library's ViT has and its files do not say: epsilon and GELU (none: ViT's defaults, 1e-7 and tanh).
 FAMILIES = {
-    "mindspore": Family({}, Preprocessing()),
-    "suite": Family({}, Preprocessing()),
-    "mindcv": Family({}, Preprocessing(interpolation="bicubic")),
-    "timm": Family({"norm_eps": 1e-6, "activation": ERF}, Preprocessing(crop_fraction=0.9, interpolation="bicubic")),
-    "huggingface": Family({"norm_eps": 1e-12, "activation": ERF},
-                          Preprocessing(INCEPTION, INCEPTION, crop_fraction=1.0)),
-    "torchvision": Family({"norm_eps": 1e-6, "activation": ERF}, Preprocessing()),
-    "google": Family({"norm_eps": 1e-6, "activation": ERF},
-                     Preprocessing(INCEPTION, INCEPTION, crop_fraction=0.9, interpolation="bicubic")),
+    "mindspore": {},
+    "suite": {},
+    "mindcv": {},
+    "timm": {"norm_eps": 1e-6, "activation": ERF},
+    "huggingface": {"norm_eps": 1e-12, "activation": ERF},
+    "torchvision": {"norm_eps": 1e-6, "activation": ERF},
+    "google": {"norm_eps": 1e-6, "activation": ERF},
 }
 
 
@@ -105,18 +92,6 @@ def checkpoint_sizes(path):
         return sizes_of(checkpoint)
 
 
-def beside(path, name):
-    """The JSON object in the file `name` beside the checkpoint, {} without one."""
-    path = os.path.join(os.path.dirname(os.fspath(path)), name)
-    if not os.path.exists(path):
-        return {}
-    with readable(path), open(path, encoding="utf-8") as file:
-        content = json.load(file)
-        if not isinstance(content, dict):
-            raise ValueError("it is not a JSON object")
-        return content
-
-
 def hugging_face_arguments(config):
     """ViT's arguments in Hugging Face's `config.json`."""
     activations = {"gelu": ERF, "gelu_new": GELU, "gelu_pytorch_tanh": GELU}
@@ -131,26 +106,13 @@ def hugging_face_arguments(config):
     return arguments
 
 
-def evaluation(checkpoint, path):
-    """The Preprocessing of the checkpoint's library, or what the library's own files beside the checkpoint say."""
-    result = FAMILIES[checkpoint.library].preprocessing
-    if said := checkpoint.marks.get("preprocessing"):
-        return Preprocessing(**{**said, "mean": tuple(said["mean"]), "std": tuple(said["std"])})
-    if checkpoint.library == "timm":
-        said = beside(path, "config.json").get("pretrained_cfg") or {}
-        if "mean" not in said and "augreg" in os.path.basename(path):
-            said = {**said, "mean": INCEPTION, "std": INCEPTION}
-        names = {"mean": "mean", "std": "std", "crop_pct": "crop_fraction", "interpolation": "interpolation"}
-    elif checkpoint.library == "huggingface":
-        if any(name.startswith("deit.") for names in checkpoint.sources.values() for name in names):
-            result = Preprocessing(interpolation="bicubic")
-        said = beside(path, "preprocessor_config.json")
-        said = {**said, "resample": {2: "bilinear", 3: "bicubic"}.get(said.get("resample"), result.interpolation)}
-        names = {"image_mean": "mean", "image_std": "std", "resample": "interpolation"}
-    else:
-        return result
-    return dataclasses.replace(result, **{names[name]: tuple(value) if isinstance(value, list) else value
-                                          for name, value in said.items() if name in names})
+def evaluation(checkpoint, path, network):
+    """What `save_weights` noted of the Preprocessing, else what `preparation` finds, and what it assumed."""
+    if "preprocessing" in checkpoint.marks:
+        return Preprocessing(**checkpoint.marks["preprocessing"]), []
+    deit = "dist" in checkpoint.arrays or any(
+        name.startswith("deit.") for names in checkpoint.sources.values() for name in names)
+    return preparation(path, checkpoint.library, network.patch_embedding.image_size, deit)
 
 
 def from_checkpoint(path, preprocessing=None, **overrides):
@@ -181,7 +143,7 @@ def from_checkpoint(path, preprocessing=None, **overrides):
             config = hugging_face_arguments(beside(path, "config.json"))
             if "image_size" in sizes:
                 config.pop("image_size", None)
-        arguments = {**FAMILIES[checkpoint.library].arguments, **sizes, **config}
+        arguments = {**FAMILIES[checkpoint.library], **sizes, **config}
         if checkpoint.marks.get("exact_gelu"):
             arguments["activation"] = ERF
         arguments.update(overrides)
@@ -192,5 +154,7 @@ def from_checkpoint(path, preprocessing=None, **overrides):
             network = ViT(**arguments)
         network.load_report = load_opened(network, checkpoint, strict=True, head="auto")
         network.init_parameters_data()  # those of a replaced head
-        network.preprocessing = preprocessing or evaluation(checkpoint, path)
+        network.preprocessing = preprocessing
+        if preprocessing is None:
+            network.preprocessing, network.load_report.assumed = evaluation(checkpoint, path, network)
     return network.set_train(False)

@@ -25,7 +25,7 @@ class LoadReport:
     `loaded` took values from the file, of which those in `resized` were fitted to another size; `replaced` are the
     head's where network and file have another number of classes, in which case the network's keep their values;
     `missing` are not in the file; `unused` are in the file and not in the network. `format` is the library whose
-    names the file has.
+    names the file has. `assumed` are lines that say what was taken although the file does not tell it, and why.
     """
 
     format: str
@@ -34,6 +34,7 @@ class LoadReport:
     unused: list
     resized: list
     replaced: list
+    assumed: list = dataclasses.field(default_factory=list)
 
     def __str__(self):
         rows = [f"{'format':<9} {self.format}"]
@@ -41,7 +42,7 @@ class LoadReport:
             names = getattr(self, field)
             shown = "" if field == "loaded" else ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
             rows.append(f"{field:<9} {len(names):>4}  {shown}".rstrip())
-        return "\n".join(rows)
+        return "\n".join(rows + [f"{'assumed':<9} {line}" for line in self.assumed])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,11 @@ import mindspore as ms
 import numpy as np
 
 from mindvit.files import replacing
-from mindvit.models.preprocessing import Preprocessing
 from mindvit.models.variants import VARIANTS
 from mindvit.weights.build import checkpoint_sizes, from_checkpoint
 from mindvit.weights.load import MARKS, read_checkpoint, write_marks
 from mindvit.weights.names import foreign_names
+from mindvit.weights.preparation import suite_preparation
 from mindvit.weights.read import checksum
 
 FORMATS = ("mindspore", "suite", "timm", "huggingface", "torchvision")
@@ -72,7 +72,7 @@ def marks(network):
     told = {"num_heads": next((variant.num_heads for variant in VARIANTS.values()
                                if variant.embed_dim == network.embed_dim), None),
             "norm_eps": None, "exact_gelu": False, "pool": "cls", "norm_after_pool": False,
-            "preprocessing": Preprocessing()}
+            "preprocessing": suite_preparation(network.patch_embedding.image_size)}
     differing = {name: getattr(network, name) for name, value in told.items() if getattr(network, name) != value}
     height, width = network.patch_embedding.image_size
     if height != width:
