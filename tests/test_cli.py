@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from mindvit import VARIANTS, create_model, from_checkpoint, save_weights
 from mindvit.cli import main
-from mindvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 
 @pytest.fixture(scope="module")

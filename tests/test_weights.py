@@ -25,7 +25,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from mindvit.models import GELU, ViT, create_model
-from mindvit.models.preprocessing import IMAGENET_MEAN
+from mindvit.preprocessing import IMAGENET_MEAN
 from mindvit.weights import (
     fetch_public_weights,
     from_checkpoint,
@@ -125,7 +125,7 @@ def test_there_and_back(case, format, tmp_path):
         assert back.norm.epsilon == own_epsilon
         assert np.abs(back(images).asnumpy() - expected).max() < 1e-5 * np.ptp(expected)
     if format != "torchvision":
-        assert not back.load_report.assumed
+        assert not [line for line in back.load_report.assumed if not line.startswith("preprocessing")]
         assert {**back.arguments, "norm_eps": 0} == {**network.arguments, "norm_eps": 0}
     if format in ("mindspore", "suite"):
         assert back.preprocessing == network.preprocessing
@@ -258,7 +258,7 @@ def test_hugging_face_deit_and_headless(tmp_path):
         load_file(teacher).keys()
     again = from_checkpoint(teacher, num_heads=4, norm_eps=1e-6)
     assert logits_error(again, "timm_deit_distilled") < 1e-5
-    assert again.preprocessing.mean == IMAGENET_MEAN and again.preprocessing.crop_fraction == 0.875
+    assert again.preprocessing.mean == IMAGENET_MEAN and int(32 / again.preprocessing.crop_fraction) == 35
 
     student = {re.sub("^cls_", "", name): array for name, array in load_file(teacher).items()
                if not name.startswith("distillation_classifier")}
@@ -503,12 +503,16 @@ def test_a_tag_of_timm_is_not_the_suites_weights():
 
 
 def test_preprocessing_is_the_librarys(tmp_path):
-    expected = {"timm_vit": (0.485, 0.9, "bicubic"), "hf_vit": (0.5, 1.0, "bilinear"),
-                "google_vit": (0.5, 0.9, "bicubic"), "torchvision_vit": (0.485, 0.875, "bilinear"),
-                "mindvision_tiny": (0.485, 0.875, "bilinear")}
+    expected = {"timm_vit": (0.5, 0.9, "bicubic", "pillow"), "timm_deit_distilled": (0.485, 0.9, "bicubic", "pillow"),
+                "hf_vit": (0.5, 1.0, "bilinear", "torch"), "google_vit": (0.5, 1.0, "bilinear", "tensorflow"),
+                "torchvision_vit": (0.485, 0.875, "bilinear", "pillow"),
+                "mindvision_tiny": (0.485, 0.875, "bilinear", "mindspore")}
     for case, row in expected.items():
-        found = from_checkpoint(case_file(case), num_heads=4).preprocessing
-        assert (found.mean[0], found.crop_fraction, found.interpolation) == row
+        network = from_checkpoint(case_file(case), num_heads=4)
+        found = network.preprocessing
+        assert (found.mean[0], found.crop_fraction, found.interpolation, found.resizer) == row
+        assert found.predict_squash == (case == "mindvision_tiny")
+        assert [line for line in network.load_report.assumed if found.describe(32) in line]
     path = shutil.copy(case_file("timm_vit"), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_base_patch16_224", "pretrained_cfg": {
         "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "crop_pct": 0.95, "interpolation": "bilinear"}}))

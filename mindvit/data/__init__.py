@@ -4,9 +4,9 @@ from mindvit.data.classes import imagenet_classes, index2label
 from mindvit.data.digits import write_digits
 from mindvit.data.folder import DatasetGenerator, ImageFolder, list_images, read_dataset
 from mindvit.data.images import open_rgb, read_image
-from mindvit.data.transforms import eval_transform, infer_transform, predict_transform, train_transform
+from mindvit.data.transforms import eval_transform, infer_transform, predict_transform, prepare_image, train_transform
 from mindvit.download import DownLoad, DownloadError, download_file, download_imagenet_subset, extract_archive
-from mindvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 ImageNet = ImageFolder  # the Vision suite's name
 
@@ -26,6 +26,7 @@ def open_dataset(path, split, val_fraction=0.2, **options):
 
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Cifar10", "DatasetGenerator", "DownLoad", "DownloadError", "ImageFolder",
-           "ImageNet", "download_file", "download_imagenet_subset", "eval_transform", "extract_archive",
-           "imagenet_classes", "index2label", "infer_transform", "list_images", "open_dataset", "open_rgb",
-           "predict_transform", "read_dataset", "read_image", "train_transform", "write_digits"]
+           "ImageNet", "Preprocessing", "download_file", "download_imagenet_subset", "eval_transform",
+           "extract_archive", "imagenet_classes", "index2label", "infer_transform", "list_images", "open_dataset",
+           "open_rgb", "predict_transform", "prepare_image", "read_dataset", "read_image", "train_transform",
+           "write_digits"]

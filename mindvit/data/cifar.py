@@ -49,7 +49,11 @@ class Cifar10(ImageDataset):
         return len(self.images)
 
     def __getitem__(self, index):
-        return encode(Image.fromarray(self.images[index])), self.labels[index]
+        return encode(self.picture(index)), self.labels[index]
+
+    def picture(self, index):
+        """A picture as PIL.Image."""
+        return Image.fromarray(self.images[index])
 
 
 def batch_files(path, split):

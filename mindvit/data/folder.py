@@ -78,6 +78,10 @@ class ImageFolder(ImageDataset):
     def __getitem__(self, index):
         return read_image(self.files[index]), np.int32(self.labels[index])
 
+    def picture(self, index):
+        """The path of a picture."""
+        return self.files[index]
+
     def _locate(self):
         """Return the folder that holds the class folders, and whether train and val share it."""
         if (self.path / self.split).is_dir():

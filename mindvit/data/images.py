@@ -13,14 +13,15 @@ _ORIENTATION = 0x0112  # EXIF tag
 _plain_jpegs = set()  # hashes of files that _is_plain_jpeg has found good: the next epoch need not look again
 
 
-def open_rgb(path):
-    """Read a picture as the RGB a person sees.
+def open_rgb(path, opening="seen"):
+    """Read a picture as the RGB a person sees, or as another library does.
 
     The EXIF orientation is applied, transparency is laid on white, 16-bit gray is scaled to 8 bits, the first frame of
     an animation is taken. Colour profiles are ignored.
 
     Args:
         path: JPEG, PNG, BMP, WebP or GIF file; its content counts, not its name.
+        opening: see `Preprocessing`.
 
     Returns:
         PIL.Image of mode "RGB".
@@ -29,7 +30,7 @@ def open_rgb(path):
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, truncated or no picture; the message names file and reason.
     """
-    return _decode(Path(path).read_bytes(), path)
+    return _decode(Path(path).read_bytes(), path, opening)
 
 
 def read_image(path):
@@ -76,19 +77,24 @@ def _is_plain_jpeg(data):
         return False
 
 
-def _decode(data, path):
+def _decode(data, path, opening="seen"):
     if not data:
         raise ValueError(f"cannot read the picture {path}: the file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return to_rgb(image, opening)
     except Image.UnidentifiedImageError:
         raise ValueError(f"cannot read the picture {path}: not a JPEG, PNG, BMP, WebP or GIF file") from None
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, EOFError and more
         raise ValueError(f"cannot read the picture {path}: {error}") from error
 
 
-def _to_rgb(image):
+def to_rgb(image, opening="seen"):
+    """A `PIL.Image` of mode "RGB" from one of any mode; `opening` as in `Preprocessing`."""
+    if opening != "plain":
+        image = ImageOps.exif_transpose(image)
+    if opening != "seen":
+        return image.convert("RGB")
     if image.mode.startswith("I"):  # 16-bit gray, 0 to 65535
         return Image.fromarray((np.asarray(image, np.float64) / 257).round().astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:

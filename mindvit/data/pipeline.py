@@ -2,20 +2,23 @@
 from pathlib import Path
 
 import mindspore.dataset as ds
+import numpy as np
 
-from mindvit.data.transforms import eval_transform, predict_transform, train_transform
+from mindvit.data.transforms import eval_transform, operations, predict_transform, prepare_image, train_transform
 
 _TRANSFORMS = {"train": train_transform, "val": eval_transform, "infer": predict_transform}
 
 
 class ImageDataset:
-    """Base of the data sets. A subclass has `__len__`, `__getitem__` (encoded picture as uint8, label as int32) and
-    `classes`, the list of class names whose positions are the labels.
+    """Base of the data sets. A subclass has `__len__`, `__getitem__` (encoded picture as uint8, label as int32),
+    `picture(i)` (path or PIL.Image), `labels`, and `classes`, the list of class names whose positions are the labels.
 
     Args:
         path: folder the pictures come from.
         split: "train", "val" or "infer".
         transform: list of operations from encoded picture to array; default the published ones of the split.
+        preprocessing: for "val" and "infer" without a `transform`, how weights need their images:
+            `network.preprocessing`.
         target_transform: operation or list of operations on the label; default none.
         batch_size: pictures in a batch.
         resize: pixels of the default transform's output, one int or (height, width).
@@ -29,13 +32,15 @@ class ImageDataset:
         ValueError: `split` is none of the three.
     """
 
-    def __init__(self, path, split, *, transform=None, target_transform=None, batch_size=64, resize=224,
-                 repeat_num=1, shuffle=None, num_parallel_workers=1, num_shards=None, shard_id=None):
+    def __init__(self, path, split, *, transform=None, preprocessing=None, target_transform=None, batch_size=64,
+                 resize=224, repeat_num=1, shuffle=None, num_parallel_workers=1, num_shards=None, shard_id=None):
         if split not in _TRANSFORMS:
             raise ValueError(f"unknown split {split!r}; use one of {', '.join(_TRANSFORMS)}")
         self.path = Path(path)
         self.split = split
-        self.transform = _TRANSFORMS[split](resize) if transform is None else transform
+        self.transform = transform
+        self.preprocessing = preprocessing
+        self.resize = resize
         self.target_transform = target_transform
         self.batch_size = batch_size
         self.repeat_num = repeat_num
@@ -65,15 +70,44 @@ class ImageDataset:
         Raises:
             ValueError: a training batch would hold more pictures than there are.
         """
-        # One thread reads: a second one made JPEGs slower (775 a second against 340), as both wait for Python's lock.
-        dataset = ds.GeneratorDataset(self, ["image", "label"], shuffle=self.shuffle, num_shards=self.num_shards,
-                                      shard_id=self.shard_id, num_parallel_workers=1, python_multiprocessing=False)
+        source, workers, transform = self._source()
+        dataset = ds.GeneratorDataset(source, ["image", "label"], shuffle=self.shuffle, num_shards=self.num_shards,
+                                      shard_id=self.shard_id, num_parallel_workers=workers,
+                                      python_multiprocessing=False)
         count = dataset.get_dataset_size()
         train = self.split == "train"
         if train and count < self.batch_size:
             raise ValueError(f"batch_size {self.batch_size} exceeds the {count} training pictures in {self.path}"
                              f"{' for each device' if self.num_shards else ''}; use {count} or less")
-        dataset = dataset.map(self.transform, input_columns="image", num_parallel_workers=self.num_parallel_workers)
+        if transform:
+            dataset = dataset.map(transform, input_columns="image", num_parallel_workers=self.num_parallel_workers)
         if self.target_transform is not None:
             dataset = dataset.map(self.target_transform, input_columns="label")
         return dataset.batch(self.batch_size, drop_remainder=train).repeat(self.repeat_num)
+
+    def _source(self):
+        """What GeneratorDataset reads, by how many threads, and the operations after it."""
+        # One thread reads: a second one made JPEGs slower (775 a second against 340), as both wait for Python's lock.
+        if self.transform is not None:
+            return self, 1, self.transform
+        if self.preprocessing is None or self.split == "train":
+            return self, 1, _TRANSFORMS[self.split](self.resize)
+        preprocessing = self.preprocessing if self.split == "val" else self.preprocessing.for_prediction()
+        if preprocessing.resizer == "mindspore" and preprocessing.opening == "seen":
+            return self, 1, operations(self.resize, preprocessing)  # the steps of prepare_image, in MindSpore's threads
+        return _Prepared(self, preprocessing), self.num_parallel_workers, None
+
+
+class _Prepared:
+    """A data set's images as the network takes them."""
+
+    def __init__(self, dataset, preprocessing):
+        self.dataset = dataset
+        self.preprocessing = preprocessing
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        image = prepare_image(self.dataset.picture(index), self.dataset.resize, self.preprocessing)
+        return image, np.int32(self.dataset.labels[index])

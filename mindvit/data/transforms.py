@@ -1,10 +1,61 @@
-"""The image operations of training, evaluation and prediction, as published for the Vision suite's ViT."""
+"""The image operations of training, evaluation and prediction, as published for the Vision suite's ViT and as any
+weights need them."""
 from mindspore.dataset import vision
+from PIL import Image
 
-from mindvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from mindvit.data.images import encode, open_rgb, read_image, to_rgb
+from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, pair, prepare_pixels, resize_target
 
-# Bicubic is Pillow's, with antialiasing, as timm and Hugging Face resize.
-INTERPOLATIONS = {"bilinear": vision.Inter.LINEAR, "bicubic": vision.Inter.PILCUBIC}
+# Bicubic is Pillow's, with antialiasing.
+INTERPOLATIONS = {"bilinear": vision.Inter.LINEAR, "bicubic": vision.Inter.PILCUBIC, "nearest": vision.Inter.NEAREST}
+
+
+def prepare_image(picture, size, preprocessing):
+    """One picture as a network takes it: the way of evaluation, prediction and Python alike.
+
+    `network(mindspore.Tensor(prepare_image("cat.jpg", 224, network.preprocessing))[None])` gives its logits.
+
+    Args:
+        picture: path, or PIL.Image of any mode.
+        size: pixels of the result, one int or (height, width).
+        preprocessing (Preprocessing): `network.preprocessing`; prediction takes its `for_prediction()`.
+
+    Returns:
+        float32 (3, height, width).
+
+    Raises:
+        FileNotFoundError, ValueError: see `open_rgb` and `prepare_pixels`.
+    """
+    opened, opening = isinstance(picture, Image.Image), preprocessing.opening
+    if preprocessing.resizer == "mindspore" and opening == "seen" and not opened:
+        image = read_image(picture)
+    else:
+        image = to_rgb(picture, opening) if opened else open_rgb(picture, opening)
+        if preprocessing.resizer != "mindspore":
+            return prepare_pixels(image, size, preprocessing)
+        image = encode(image)
+    for operation in operations(size, preprocessing):
+        image = operation(image)
+    return image
+
+
+def operations(size, preprocessing):
+    """MindSpore's operations for a Preprocessing whose resizer is "mindspore".
+
+    Args:
+        size: pixels of the output. An int resizes the shorter side and keeps the proportions; (height, width) resizes
+            both sides, as `train_transform` does with its crops.
+        preprocessing (Preprocessing): what to do.
+
+    Returns:
+        list of operations from encoded bytes to float32 (3, height, width).
+    """
+    resized = list(resize_target(pair(size), preprocessing))
+    if isinstance(size, int) and preprocessing.resize_mode == "crop":
+        resized = resized[0]
+    crop = [] if resized == list(pair(size)) else [vision.CenterCrop(size)]
+    return [vision.Decode(), vision.Resize(resized, INTERPOLATIONS[preprocessing.interpolation]), *crop,
+            *_finish(preprocessing.mean, preprocessing.std)]
 
 
 def train_transform(size, scale=(0.08, 1.0), ratio=(0.75, 1.333), flip=0.5, mean=IMAGENET_MEAN, std=IMAGENET_STD):
@@ -32,14 +83,12 @@ def eval_transform(size, crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_S
             (height, width) resizes both sides, as `train_transform` does with its crops.
         crop_fraction: side of the crop as part of the resized picture's side.
         mean, std: as in `train_transform`.
-        interpolation: "bilinear" or "bicubic".
+        interpolation: "bilinear", "bicubic" or "nearest".
 
     Returns:
         list of operations from encoded bytes to float32 (3, height, width).
     """
-    resized = round(size / crop_fraction) if isinstance(size, int) else [round(side / crop_fraction) for side in size]
-    return [vision.Decode(), vision.Resize(resized, INTERPOLATIONS[interpolation]), vision.CenterCrop(size),
-            *_finish(mean, std)]
+    return operations(size, Preprocessing(mean, std, crop_fraction, interpolation))
 
 
 def predict_transform(size, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear"):
@@ -53,8 +102,7 @@ def predict_transform(size, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation=
     Returns:
         list of operations from encoded bytes to float32 (3, height, width).
     """
-    size = [size, size] if isinstance(size, int) else list(size)
-    return [vision.Decode(), vision.Resize(size, INTERPOLATIONS[interpolation]), *_finish(mean, std)]
+    return operations(size, Preprocessing(mean, std, 1.0, interpolation, resize_mode="squash"))
 
 
 def infer_transform(dataset, columns, resize):

@@ -4,8 +4,27 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
+@dataclass(kw_only=True)
+class PrepareConfig:
+    """How images are prepared in evaluation and prediction, where it shall not be as the checkpoint's library does.
+
+    Args:
+        crop_fraction: the centre crop's share of the resized side.
+        mean: of red, green and blue, for values from 0 to 1.
+        std: likewise.
+        interpolation: how images are resized.
+        resize_mode: resize the short side (crop), both sides (squash) or the long side (border) before the crop.
+    """
+
+    crop_fraction: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"] | None = None
+    resize_mode: Literal["crop", "squash", "border"] | None = None
+
+
 @dataclass
-class DataConfig:
+class DataConfig(PrepareConfig):
     """Where the images are and how they are prepared.
 
     Args:
@@ -13,11 +32,6 @@ class DataConfig:
         crop_scale: area of the random crop in training, as a range of fractions of the image.
         crop_ratio: width to height of the random crop in training, as a range.
         flip: probability of a left-right flip in training.
-        crop_fraction: in evaluation, the centre crop's share of the resized short side. This and the next three are by
-            default those of the library that the checkpoint comes from.
-        mean: of red, green and blue, for values from 0 to 1.
-        std: likewise.
-        interpolation: how images are resized in evaluation, bilinear or bicubic.
         val_fraction: share of each class held out for validation when root has no val/ folder.
         workers: threads that transform images; the same seed and number give the same run.
     """
@@ -26,10 +40,6 @@ class DataConfig:
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (0.75, 1.333)
     flip: float = 0.5
-    crop_fraction: float | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    interpolation: Literal["bilinear", "bicubic"] | None = None
     val_fraction: float = 0.2
     workers: int = 1
 
@@ -141,6 +151,7 @@ class PredictJob(RunConfig):
 
     Args:
         paths: images, or folders that are searched for images.
+        data: the images
         model: the network
         checkpoint: weights to predict with; classes.txt beside it names the classes.
         top_k: predictions an image.
@@ -150,6 +161,7 @@ class PredictJob(RunConfig):
     """
 
     paths: list[str] = field(default_factory=list)
+    data: PrepareConfig = field(default_factory=PrepareConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     checkpoint: str | None = None
     top_k: int = 5

@@ -4,8 +4,7 @@ from mindvit.data import open_dataset
 from mindvit.engine.device import build_model, use_device
 from mindvit.engine.loss import CrossEntropySmooth
 from mindvit.engine.metrics import validation_metrics
-from mindvit.engine.network import build_network
-from mindvit.engine.train import evaluation_transform, use_preprocessing
+from mindvit.engine.network import build_network, image_size, use_preprocessing
 from mindvit.files import write_json
 
 
@@ -27,9 +26,10 @@ def evaluate(job):
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode)
     network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
     use_preprocessing(network, job.data)
+    print(network.preprocessing.describe(image_size(network)), flush=True)
     val_set = open_dataset(job.data.root, "val", batch_size=job.batch_size, num_classes=network.num_classes,
                            val_fraction=job.data.val_fraction, num_parallel_workers=job.data.workers,
-                           transform=evaluation_transform(network))
+                           resize=image_size(network), preprocessing=network.preprocessing)
     metrics = validation_metrics()
     model = build_model(network.set_train(False), device, CrossEntropySmooth(num_classes=network.num_classes),
                         metrics=metrics)

@@ -1,5 +1,8 @@
 """From a ModelConfig and a checkpoint to a network with its weights."""
 
+import dataclasses
+
+from mindvit.engine.config import PrepareConfig
 from mindvit.models import create_model, model_arguments
 from mindvit.weights import from_checkpoint
 
@@ -38,3 +41,12 @@ def image_size(network):
     """The network's image size as the transforms take it: a number when square, else (height, width)."""
     height, width = network.patch_embedding.image_size
     return height if height == width else (height, width)
+
+
+def use_preprocessing(network, config):
+    """Sets what a PrepareConfig says about preprocessing in the network's own."""
+    said = {field.name: getattr(config, field.name) for field in dataclasses.fields(PrepareConfig)}
+    said = {name: value for name, value in said.items() if value is not None}
+    if said.keys() & {"crop_fraction", "resize_mode"}:
+        said["predict_squash"] = False  # prediction has the crop that was asked for
+    network.preprocessing = dataclasses.replace(network.preprocessing, **said)

@@ -6,9 +6,9 @@ import pathlib
 import mindspore as ms
 import numpy as np
 
-from mindvit.data import index2label, open_rgb, predict_transform, read_dataset, read_image
+from mindvit.data import index2label, open_rgb, prepare_image, read_dataset
 from mindvit.engine.device import build_model, choose_target, use_device
-from mindvit.engine.network import build_network, image_size
+from mindvit.engine.network import build_network, image_size, use_preprocessing
 from mindvit.files import write_json
 from mindvit.visualize import show_result
 
@@ -28,7 +28,7 @@ def class_names(checkpoint, num_classes):
     return [f"class {index}" for index in range(num_classes)]
 
 
-def batches(files, transform, batch_size):
+def batches(files, size, preprocessing, batch_size):
     """Yields (files, images (B, 3, H, W), errors {file: reason}) for each group of batch_size files.
 
     Every B is the same, so that one graph serves all: where images are missing, zeros stand behind the others.
@@ -38,10 +38,7 @@ def batches(files, transform, batch_size):
         group, images, errors = files[i:i + batch_size], [], {}
         for file in group:
             try:
-                image = read_image(file)
-                for operation in transform:
-                    image = operation(image)
-                images.append(image)
+                images.append(prepare_image(file, size, preprocessing))
             except (OSError, ValueError, RuntimeError) as error:
                 errors[file] = str(error)
         if images:
@@ -85,11 +82,12 @@ def predict(job):
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode or ("pynative" if few else "graph"))
     network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
     names = class_names(job.checkpoint, network.num_classes)
-    prepare = network.preprocessing
-    transform = predict_transform(image_size(network), prepare.mean, prepare.std, prepare.interpolation)
+    use_preprocessing(network, job.data)
+    size, preprocessing = image_size(network), network.preprocessing.for_prediction()
+    print(preprocessing.describe(size), flush=True)
     model = build_model(network.set_train(False), device)
     out, records = pathlib.Path(job.out), []
-    for group, images, errors in batches(files, transform, job.batch_size):
+    for group, images, errors in batches(files, size, preprocessing, job.batch_size):
         logits = iter(model.predict(ms.Tensor(images)).asnumpy().astype(np.float64) if len(images) else ())
         for file in group:
             if file in errors:

@@ -9,12 +9,12 @@ import mindspore as ms
 import yaml
 from mindspore import nn
 
-from mindvit.data import eval_transform, open_dataset, train_transform
+from mindvit.data import open_dataset, train_transform
 from mindvit.engine.callbacks import MetricsFile, ValAccMonitor, progress
 from mindvit.engine.device import build_model, use_device
 from mindvit.engine.loss import CrossEntropySmooth
 from mindvit.engine.metrics import validation_metrics
-from mindvit.engine.network import build_network, image_size
+from mindvit.engine.network import build_network, image_size, use_preprocessing
 from mindvit.files import replacing, write_json
 
 
@@ -53,19 +53,6 @@ def new_run_folder(path):
     return folder
 
 
-def use_preprocessing(network, config):
-    """Sets what a DataConfig says about preprocessing in the network's own."""
-    said = {field.name: getattr(config, field.name) for field in dataclasses.fields(network.preprocessing)}
-    network.preprocessing = dataclasses.replace(
-        network.preprocessing, **{name: value for name, value in said.items() if value is not None})
-
-
-def evaluation_transform(network):
-    """The evaluation transform that belongs to the network's weights."""
-    prepare = network.preprocessing
-    return eval_transform(image_size(network), prepare.crop_fraction, prepare.mean, prepare.std, prepare.interpolation)
-
-
 def train(job):
     """Trains a network, validates it after every epoch, and leaves a run folder.
 
@@ -91,10 +78,11 @@ def train(job):
             for split in ("train", "val")}
     network = build_network(job.model, job.checkpoint, sets["train"].num_classes, job.ckpt_dir)
     use_preprocessing(network, job.data)
-    prepare = network.preprocessing
+    # What is trained here is trained on images as a person sees them, and predicts as it is validated.
+    prepare = network.preprocessing = dataclasses.replace(network.preprocessing, opening="seen", predict_squash=False)
     sets["train"].transform = train_transform(image_size(network), job.data.crop_scale, job.data.crop_ratio,
                                               job.data.flip, prepare.mean, prepare.std)
-    sets["val"].transform = evaluation_transform(network)
+    sets["val"].resize, sets["val"].preprocessing = image_size(network), prepare
     train_set, val_set = sets["train"].run(), sets["val"].run()
 
     steps = train_set.get_dataset_size()
@@ -102,7 +90,8 @@ def train(job):
     loss = CrossEntropySmooth(smooth_factor=job.train.smooth_factor, num_classes=network.num_classes)
     model = build_model(network, device, loss, nn.Adam(network.trainable_params(), lr), validation_metrics())
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
-          f"{steps} steps an epoch; the first step compiles the graph", flush=True)
+          f"{steps} steps an epoch; the first step compiles the graph\n"
+          f"validation: {prepare.describe(image_size(network))}", flush=True)
 
     with replacing(folder / "config.yaml") as path:
         path.write_text(yaml.safe_dump(dataclasses.asdict(job), sort_keys=False))

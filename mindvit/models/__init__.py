@@ -1,7 +1,6 @@
 """The cells of the Vision Transformer, the table of variants and the factories made from it."""
 
 from mindvit.models.kernels import GELU
-from mindvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from mindvit.models.variants import FACTORIES, VARIANTS, create_model, find_variant, list_models, model_arguments
 from mindvit.models.vit import (
     Attention,
@@ -14,6 +13,6 @@ from mindvit.models.vit import (
 )
 
 globals().update(FACTORIES)
-__all__ = ["GELU", "IMAGENET_MEAN", "IMAGENET_STD", "VARIANTS", "Attention", "DropPath", "FeedForward",
-           "PatchEmbedding", "Preprocessing", "ResidualCell", "TransformerEncoder", "ViT", "create_model",
+__all__ = ["GELU", "VARIANTS", "Attention", "DropPath", "FeedForward",
+           "PatchEmbedding", "ResidualCell", "TransformerEncoder", "ViT", "create_model",
            "find_variant", "list_models", "model_arguments", *FACTORIES]

@@ -1,16 +1,13 @@
 """What a checkpoint tells of its network by shapes, mindvit's notes and config.json beside it; the rest is assumed."""
 
 import dataclasses
-import json
 import math
-import os
-import re
 
 from mindvit.models.variants import VARIANTS
 from mindvit.models.vit import pair
 from mindvit.weights.load import BLOCK, patch_grid, zero_positions
 from mindvit.weights.names import foreign_names, listed
-from mindvit.weights.read import readable
+from mindvit.weights.preparation import beside, timm_names
 from mindvit.weights.resize import square
 
 MOST_LAYERS = 1000
@@ -158,18 +155,6 @@ def check_grid(checkpoint, image_size, source):
                          f"embedding has {patches}")
 
 
-def beside(path, name):
-    """The JSON object in the file `name` beside the checkpoint, {} without one."""
-    path = os.path.join(os.path.dirname(os.fspath(path)), name)
-    if not os.path.exists(path):
-        return {}
-    with readable(path), open(path, encoding="utf-8") as file:
-        content = json.load(file)
-        if not isinstance(content, dict):
-            raise ValueError("it is not a JSON object")
-        return content
-
-
 def told_by_hugging_face(checkpoint, config):
     """(ViT's arguments, class names) in Hugging Face's `config.json`.
 
@@ -195,18 +180,6 @@ def told_by_hugging_face(checkpoint, config):
     labels = config.get("id2label") or {}
     names = [labels.get(str(index)) for index in range(len(labels))]
     return told, None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
-
-
-def timm_architecture(path):
-    """timm's architecture after which a file or one of its folders is named, None without one.
-
-    The hub's cache keeps timm/NAME.TAG as models--timm--NAME.TAG/snapshots/HASH/model.safetensors.
-    """
-    folder, file = os.path.split(os.path.splitext(os.path.abspath(path))[0])
-    for name in [file, *reversed(folder.split(os.sep)[-3:])]:
-        if found := re.fullmatch(r"(?:models--timm--)?((?:vit|deit|eva|flexivit|test)_\w*)(?:\..*)?", name):
-            return found[1]
-    return None
 
 
 def architecture_arguments(architecture):
@@ -290,9 +263,9 @@ def describe(checkpoint, path, image_size=None):
         told, result.class_names = told_by_hugging_face(checkpoint, config)
     else:
         told = {}
-        name = timm_architecture(path) if library == "timm" else None
-        for argument, value in architecture_arguments(name).items():
-            result.assume(argument, value, f"as in timm's {name}, after which the file is named")
+        for name in (name.split(".")[0] for name in timm_names(path) if library == "timm"):
+            for argument, value in architecture_arguments(name).items():
+                result.assume(argument, value, f"as in timm's {name}, after which the file is named")
         result.assumed["norm placement"] = "before attention and MLP, as in the paper"
     arguments.update(told)
 

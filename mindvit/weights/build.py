@@ -1,41 +1,15 @@
 """Builds the network that a checkpoint needs, or fills one with it."""
 
-import dataclasses
-import functools
 import os
 
 from mindspore.nn.utils import no_init_parameters
 
-from mindvit.models import GELU, ViT
-from mindvit.models.preprocessing import Preprocessing
-from mindvit.weights.architecture import beside, describe
+from mindvit.models import ViT
+from mindvit.preprocessing import Preprocessing
+from mindvit.weights.architecture import describe
 from mindvit.weights.load import BLOCK, load_opened, open_checkpoint
+from mindvit.weights.preparation import preparation
 from mindvit.weights.read import readable
-
-INCEPTION = (0.5, 0.5, 0.5)
-ERF = functools.partial(GELU, approximate=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """What a library's checkpoints assume and its files do not say."""
-
-    arguments: dict
-    preprocessing: Preprocessing
-
-
-# Epsilon and GELU as the library's ViT has them (none: ViT's defaults, 1e-7 and tanh), and how it evaluates.
-FAMILIES = {
-    "mindspore": Family({}, Preprocessing()),
-    "suite": Family({}, Preprocessing()),
-    "mindcv": Family({}, Preprocessing(interpolation="bicubic")),
-    "timm": Family({"norm_eps": 1e-6, "activation": ERF}, Preprocessing(crop_fraction=0.9, interpolation="bicubic")),
-    "huggingface": Family({"norm_eps": 1e-12, "activation": ERF},
-                          Preprocessing(INCEPTION, INCEPTION, crop_fraction=1.0)),
-    "torchvision": Family({"norm_eps": 1e-6, "activation": ERF}, Preprocessing()),
-    "google": Family({"norm_eps": 1e-6, "activation": ERF},
-                     Preprocessing(INCEPTION, INCEPTION, crop_fraction=0.9, interpolation="bicubic")),
-}
 
 
 def is_whole(checkpoint):
@@ -44,26 +18,13 @@ def is_whole(checkpoint):
             } <= checkpoint.arrays.keys()
 
 
-def evaluation(checkpoint, path):
-    """The Preprocessing of the checkpoint's library, or what the library's own files beside the checkpoint say."""
-    result = FAMILIES[checkpoint.library].preprocessing
-    if said := checkpoint.marks.get("preprocessing"):
-        return Preprocessing(**{**said, "mean": tuple(said["mean"]), "std": tuple(said["std"])})
-    if checkpoint.library == "timm":
-        said = beside(path, "config.json").get("pretrained_cfg") or {}
-        if "mean" not in said and "augreg" in os.path.basename(path):
-            said = {**said, "mean": INCEPTION, "std": INCEPTION}
-        names = {"mean": "mean", "std": "std", "crop_pct": "crop_fraction", "interpolation": "interpolation"}
-    elif checkpoint.library == "huggingface":
-        if any(name.startswith("deit.") for names in checkpoint.sources.values() for name in names):
-            result = Preprocessing(interpolation="bicubic")
-        said = beside(path, "preprocessor_config.json")
-        said = {**said, "resample": {2: "bilinear", 3: "bicubic"}.get(said.get("resample"), result.interpolation)}
-        names = {"image_mean": "mean", "image_std": "std", "resample": "interpolation"}
-    else:
-        return result
-    return dataclasses.replace(result, **{names[name]: tuple(value) if isinstance(value, list) else value
-                                          for name, value in said.items() if name in names})
+def evaluation(checkpoint, path, network):
+    """What `save_weights` noted of the Preprocessing, else what `preparation` finds, and what it assumed."""
+    if "preprocessing" in checkpoint.marks:
+        return Preprocessing(**checkpoint.marks["preprocessing"]), []
+    deit = "dist" in checkpoint.arrays or any(
+        name.startswith("deit.") for names in checkpoint.sources.values() for name in names)
+    return preparation(path, checkpoint.library, network.patch_embedding.image_size, deit)
 
 
 def load_weights(network, path, strict=True, head="auto"):
@@ -94,7 +55,7 @@ def load_weights(network, path, strict=True, head="auto"):
             return load_opened(network, checkpoint, strict, head, {})
         told = describe(checkpoint, path)
         report = load_opened(network, checkpoint, strict, head, told.arguments)
-        network.preprocessing = evaluation(checkpoint, path)
+        network.preprocessing, report.assumed = evaluation(checkpoint, path, network)
     for name in ("num_heads", "activation", "norm_eps", "pool", "norm_after_pool"):
         own, files = network.arguments[name], told.arguments.get(name, network.arguments[name])
         if own != files:
@@ -140,7 +101,9 @@ def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overri
             network = ViT(**arguments)
         report = network.load_report = load_opened(network, checkpoint, strict, head, told.arguments)
         network.init_parameters_data()  # those of a replaced head
-        network.preprocessing = preprocessing or evaluation(checkpoint, path)
+        network.preprocessing = preprocessing
+        if preprocessing is None:
+            network.preprocessing, report.assumed = evaluation(checkpoint, path, network)
         if told.class_names and len(told.class_names) == network.num_classes:
             network.class_names = told.class_names
     report.assumed += [f"{name} {arguments[name]}, {reason}" if name in arguments else f"{name} {reason}"

@@ -3,6 +3,7 @@
 import math
 
 from mindvit.models.variants import VARIANTS
+from mindvit.weights.preparation import processor_words, timm_words
 
 # The epsilon that a library has no place for, being the same in every ViT of its own.
 FIXED_EPSILON = {"suite": 1e-7, "timm": 1e-6, "torchvision": 1e-6}
@@ -55,7 +56,7 @@ def one_or_both(size):
 
 def timm_config(network):
     """timm's config.json: with it `timm.create_model("local-dir:FOLDER", pretrained=True)` is this network."""
-    a, prepare = network.arguments, network.preprocessing
+    a = network.arguments
     sizes = ("patch_size", "embed_dim", "num_layers", "num_heads", "mlp_dim", "distilled")
     own = {name: one_or_both(a[name]) if name == "patch_size" else a[name] for name in sizes}
     name = next((variant.timm_name for variant in VARIANTS.values()
@@ -72,10 +73,9 @@ def timm_config(network):
     config = {"architecture": f"{name}_224", "num_classes": a["num_classes"], "num_features": a["embed_dim"],
               "global_pool": pool, "model_args": model_args,
               "pretrained_cfg": {"input_size": [a["input_channels"], *a["image_size"]], "fixed_input_size": True,
-                                 "num_classes": a["num_classes"], "pool_size": None, "mean": list(prepare.mean),
-                                 "std": list(prepare.std), "crop_pct": prepare.crop_fraction,
-                                 "interpolation": prepare.interpolation, "first_conv": "patch_embed.proj",
-                                 "classifier": ["head", "head_dist"] if a["distilled"] else "head"}}
+                                 "num_classes": a["num_classes"], "pool_size": None, "first_conv": "patch_embed.proj",
+                                 "classifier": ["head", "head_dist"] if a["distilled"] else "head",
+                                 **timm_words(network.preprocessing)}}
     if network.class_names:
         config["label_names"] = network.class_names
     return config
@@ -108,5 +108,6 @@ def files_beside(format, network):
     if format == "timm":
         return {"config.json": timm_config(network)}
     if format == "huggingface":
-        return {"config.json": hugging_face_config(network)}
+        return {"config.json": hugging_face_config(network),
+                "preprocessor_config.json": processor_words(network.preprocessing, network.arguments["image_size"])}
     return {}

@@ -14,6 +14,7 @@ from mindvit.weights.build import from_checkpoint
 from mindvit.weights.export import files_beside, reasons_against, residual_scale
 from mindvit.weights.load import MARKS, write_marks
 from mindvit.weights.names import foreign_names
+from mindvit.weights.preparation import prepared_otherwise
 from mindvit.weights.read import checksum
 
 FORMATS = ("mindspore", "suite", "timm", "huggingface", "torchvision")
@@ -89,6 +90,10 @@ def save_weights(network, path, format="mindspore"):
         format (str): "mindspore" (the names that `mindspore.load_param_into_net` takes), "suite" (the Vision suite's),
             "timm", "huggingface" (transformers 5) or "torchvision".
 
+    Returns:
+        list[str]: what the library prepares otherwise than the network's `preprocessing` says, though the files beside
+        the weights come as near as they can; usually nothing.
+
     Raises:
         ValueError: unknown format, a path whose suffix is not the format's, or something in the network that the
             library cannot compute.
@@ -122,6 +127,7 @@ def save_weights(network, path, format="mindspore"):
     for file, content in beside.items():
         with replacing(file) as temporary:
             temporary.write_text(content, encoding="utf-8")
+    return prepared_otherwise(format, network.preprocessing, network.arguments["image_size"])
 
 
 def convert_weights(source, target, format, **overrides):
@@ -132,11 +138,10 @@ def convert_weights(source, target, format, **overrides):
         **overrides: arguments of `ViT` that the source does not tell (num_heads, image_size, ...).
 
     Returns:
-        LoadReport: what was read, and what was assumed.
+        (LoadReport, list[str]): what was read and assumed, and what `save_weights` returns.
 
     Raises:
         FileNotFoundError, FileExistsError, ValueError: see `from_checkpoint` and `save_weights`.
     """
     network = from_checkpoint(source, **overrides)
-    save_weights(network, target, format)
-    return network.load_report
+    return network.load_report, save_weights(network, target, format)
