@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from mindvit.models.variants import VARIANTS
-from mindvit.models.vit import pair
+from mindvit.models.vit import ACTIVATIONS, pair
 from mindvit.weights.load import BLOCK, patch_grid, zero_positions
 from mindvit.weights.names import foreign_names, listed
 from mindvit.weights.preparation import beside, timm_names
@@ -19,9 +19,9 @@ USUAL = {"mindspore": ("gelu_tanh", 1e-7), "suite": ("gelu_tanh", 1e-7), "mindcv
          "timm": ("gelu", 1e-6), "huggingface": ("gelu", 1e-12), "torchvision": ("gelu", 1e-6),
          "google": ("gelu", 1e-6)}
 
-# transformers' names of activations that ViT has; those it has not are refused by name.
+# transformers' names of activations that ViT has, the first of each being written; others are refused by name.
 HUGGING_FACE_ACTIVATIONS = {
-    "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu", "gelu_python": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh",
     "gelu_python_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_accurate": "gelu_tanh",
     "quick_gelu": "quick_gelu", "relu": "relu"}
 HUGGING_FACE_MODELS = ("vit", "deit", "vit_msn")
@@ -44,7 +44,6 @@ TIMM_TOLD_BY_SHAPES = {"patch_size", "in_chans", "embed_dim", "depth", "mlp_rati
 TIMM_READ = {"num_heads", "img_size", "global_pool", "fc_norm", "act_layer", "norm_layer"}
 TIMM_NEUTRAL = {"proj_bias": True, "final_norm": True}  # any other argument must be None or False
 TIMM_POOLS = {"token": "cls", "avg": "mean"}
-TIMM_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "relu": "relu"}
 
 
 @dataclasses.dataclass
@@ -207,10 +206,9 @@ def told_by_timm(checkpoint, config):
             raise ValueError(f"config.json beside it has model_args {name} {value!r}, which mindvit's ViT has not")
     told = {"activation": "gelu", "norm_eps": USUAL["timm"][1], **architecture_arguments(architecture)}
     if (activation := arguments.get("act_layer")) is not None:
-        if activation not in TIMM_ACTIVATIONS:
-            raise ValueError(f"config.json beside it has act_layer {activation!r}; known are "
-                             f"{', '.join(TIMM_ACTIVATIONS)}")
-        told["activation"] = TIMM_ACTIVATIONS[activation]
+        if activation not in ACTIVATIONS:  # mindvit has timm's names
+            raise ValueError(f"config.json beside it has act_layer {activation!r}; known are {', '.join(ACTIVATIONS)}")
+        told["activation"] = activation
     if arguments.get("norm_layer") not in (None, "layernorm"):
         raise ValueError(f"config.json beside it has norm_layer {arguments['norm_layer']!r}; known is layernorm")
     pool = arguments.get("global_pool") or config.get("global_pool") or pretrained.get("global_pool")

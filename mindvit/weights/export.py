@@ -3,12 +3,11 @@
 import math
 
 from mindvit.models.variants import VARIANTS
+from mindvit.weights.architecture import HUGGING_FACE_ACTIVATIONS
 from mindvit.weights.preparation import processor_words, timm_words
 
 # The epsilon that a library has no place for, being the same in every ViT of its own.
 FIXED_EPSILON = {"suite": 1e-7, "timm": 1e-6, "torchvision": 1e-6}
-HUGGING_FACE_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "quick_gelu": "quick_gelu",
-                            "relu": "relu"}
 
 
 def reasons_against(format, arguments):
@@ -89,10 +88,11 @@ def hugging_face_config(network):
         name = f"{family}Model"
     else:
         name = f"{family}ForImageClassification{'WithTeacher' if a['distilled'] and a['distillation_head'] else ''}"
+    activation = next(name for name, own in HUGGING_FACE_ACTIVATIONS.items() if own == a["activation"])
     names = network.class_names or [f"LABEL_{index}" for index in range(a["num_classes"])]
     config = {"architectures": [name], "model_type": family.lower(), "hidden_size": a["embed_dim"],
               "num_hidden_layers": a["num_layers"], "num_attention_heads": a["num_heads"],
-              "intermediate_size": a["mlp_dim"], "hidden_act": HUGGING_FACE_ACTIVATIONS[a["activation"]],
+              "intermediate_size": a["mlp_dim"], "hidden_act": activation,
               "layer_norm_eps": a["norm_eps"], "image_size": one_or_both(a["image_size"]),
               "patch_size": one_or_both(a["patch_size"]), "num_channels": a["input_channels"],
               "qkv_bias": a["qkv_bias"], "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
