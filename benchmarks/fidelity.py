@@ -1,7 +1,7 @@
 """How far mindvit's logits lie from those of timm, transformers and torchvision with the weights of one file.
 
-Every architecture of the libraries' ViT modules is built with random weights and few blocks, saved by the library itself,
-read by `from_checkpoint` and compared on random images; needs timm, transformers, torchvision and torch.
+Every architecture of the libraries' ViT modules is built with random weights and few blocks, saved by the library
+itself, read by `from_checkpoint` and compared on random images; needs timm, transformers, torchvision and torch.
 
 python -m benchmarks.fidelity
 """

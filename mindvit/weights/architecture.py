@@ -69,7 +69,8 @@ def told_by_shapes(checkpoint):
 
     def shape(name):
         if name not in arrays:
-            wanted = foreign_names(name, checkpoint.library) or [name]
+            library = "mindspore" if checkpoint.library == "suite" else checkpoint.library
+            wanted = foreign_names(name, library) or [name]
             found = [name for names in checkpoint.sources.values() for name in names] + checkpoint.unknown
             raise ValueError(f"it has no {wanted[0]}; it is not a whole Vision Transformer. It has {listed(found)}")
         return arrays[name].shape

@@ -96,7 +96,7 @@ def read_marks(array):
     """
     marks = json.loads(array.astype(np.uint8).tobytes())
     if not isinstance(marks, dict) or marks.keys() != MARKED or not all(isinstance(x, dict) for x in marks.values()):
-        raise ValueError(f"its entry {MARKS!r} holds no marks of this mindvit: {str(marks)[:80]}")
+        raise ValueError(f"its entry {MARKS!r} was not written by this version of mindvit: {str(marks)[:80]}")
     return marks
 
 
