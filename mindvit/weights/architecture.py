@@ -269,13 +269,16 @@ def describe(checkpoint, path, image_size=None):
     arguments.update(told)
 
     if "pos_embedding" in checkpoint.arrays:
-        grid = patch_grid(checkpoint, image_size) or patch_grid(checkpoint, arguments.pop("image_size", None))
+        given = image_size or arguments.pop("image_size", None)
+        grid = patch_grid(checkpoint, given)
         patches = checkpoint.arrays["pos_embedding"].shape[1] - checkpoint.prefix()
         if zero_positions(checkpoint, grid):
             patches += checkpoint.prefix()
             result.assumed["position embedding"] = "the class token has none (timm's no_embed_class)"
         if grid and math.prod(grid) == patches:
             arguments["image_size"] = tuple(map(math.prod, zip(grid, arguments["patch_size"])))
+            if pair(given, "image_size") != arguments["image_size"]:
+                result.assumed["image_size"] = f"the whole patches of {given}; {library} cuts the rest off"
         elif found := square(patches):
             result.assume("image_size", tuple(map(math.prod, zip(found, arguments["patch_size"]))),
                           f"its {patches} patches as a square")
