@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import mindvit
+from mindvit.models import init
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))  # benchmarks/ is not part of the installed package
 measure = importlib.import_module("benchmarks.measure")
@@ -23,6 +24,7 @@ RUNS = {
     "memory": ["--batch", "1"],
     "input_pipeline": [],
     "scaling": ["--plot", "scaling.png"],
+    "initialisation": ["--sets", "digits"],
 }
 
 
@@ -85,6 +87,13 @@ def test_scaling_writes_its_plot(runs):
     folder, _, record = runs["scaling"]
     assert [row["batch"] for row in record["results"]["by_batch"]] == [1, 2]
     assert Image.open(folder / "scaling.png").size == (1200, 480)
+
+
+def test_initialisation_compares_the_default_with_what_was_before(runs):
+    digits = runs["initialisation"][2]["results"]["digits"]
+    assert set(digits) == {"before", init.DEFAULT}
+    for run, in digits.values():
+        assert run["seed"] == 42 and 0.05 < run["last"] <= run["best"] < 1
 
 
 def test_a_peer_that_is_not_installed_is_missing_and_a_fault_is_not(tmp_path, monkeypatch):

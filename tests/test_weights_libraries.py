@@ -254,7 +254,8 @@ def test_timms_config(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["test_vit", "vit_base_patch16_gap_224", "vit_base_patch32_siglip_gap_256",
-                                  "flexivit_small", "vit_so400m_patch14_siglip_gap_384", "deit_tiny_distilled_patch16_224", "eva_large_patch14_196"])
+                                  "vit_so400m_patch14_siglip_gap_384", "flexivit_small",
+                                  "deit_tiny_distilled_patch16_224", "eva_large_patch14_196"])
 def test_timms_architectures(name, tmp_path):
     """With its config.json, and without one by the name of the file or its folder."""
     timm = pytest.importorskip("timm")

@@ -13,6 +13,22 @@ DIGITS_VIT = {"patch_size": 4, "embed_dim": 96, "num_layers": 4, "num_heads": 3,
               "pos_embedding": "sincos2d"}
 
 
+def digits_job(root, **options):
+    """The quickstart's training.
+
+    Args:
+        root (str): folder of the digits; see `write_digits`.
+        **options: of TrainJob.
+
+    Returns:
+        TrainJob.
+    """
+    return TrainJob(
+        data=DataConfig(root, crop_scale=(0.6, 1.0), crop_ratio=(0.8, 1.25), flip=0.0, crop_fraction=1.0),
+        model=ModelConfig(name="vit_t_16", image_size=24, overrides=DIGITS_VIT),
+        train=TrainConfig(epochs=30, batch_size=32, lr=1e-3, warmup_epochs=3), **options)
+
+
 def quickstart(out: str = "runs/quickstart", seed: int = 42,
                device_target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto"):
     """Writes the digits as folders of pictures, trains a small ViT on them, evaluates it and predicts ten of them.
@@ -27,12 +43,11 @@ def quickstart(out: str = "runs/quickstart", seed: int = 42,
     """
     folder = new_run_folder(out)
     root = str(write_digits(folder / "digits"))
-    model = ModelConfig(name="vit_t_16", image_size=24, overrides=DIGITS_VIT)
-    data = DataConfig(root, crop_scale=(0.6, 1.0), crop_ratio=(0.8, 1.25), flip=0.0, crop_fraction=1.0)
-    training = TrainConfig(epochs=30, batch_size=32, lr=1e-3, warmup_epochs=3, seed=seed)
-    train(TrainJob(data=data, model=model, train=training, out=out, device_target=device_target))
+    job = digits_job(root, out=out, device_target=device_target)
+    job.train.seed = seed
+    train(job)
     best = str(folder / "best.ckpt")
-    results = evaluate(EvalJob(data=data, checkpoint=best, batch_size=60, device_target=device_target))
+    results = evaluate(EvalJob(data=job.data, checkpoint=best, batch_size=60, device_target=device_target))
     held_out = [str(min(pathlib.Path(root, "val", str(digit)).glob("*.png"))) for digit in range(10)]
     predict(PredictJob(paths=held_out, checkpoint=best, top_k=3, out=str(folder / "predicted"),
                        json=str(folder / "predictions.json"), device_target=device_target, batch_size=10))

@@ -273,9 +273,9 @@ class PatchProduct(nn.Conv2d):
     Inputs: images (B, C, H, W). Outputs: tokens (B, H/ph * W/pw, D), row by row.
     """
 
-    def __init__(self, input_channels, embed_dim, patch_size, weight_init):
+    def __init__(self, input_channels, embed_dim, patch_size, weight_init, bias_init):
         super().__init__(input_channels, embed_dim, patch_size, patch_size, pad_mode="valid", has_bias=True,
-                         weight_init=weight_init, bias_init="zeros")
+                         weight_init=weight_init, bias_init=bias_init)
         self.composed = composed_forms()
         self.embed_dim = embed_dim
         self.matmul, self.add_bias = ops.MatMul(transpose_b=True), BiasAdd()

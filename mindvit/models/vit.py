@@ -9,8 +9,9 @@ import functools
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
-from mindspore.common.initializer import Initializer, initializer
+from mindspore.common.initializer import initializer
 
+from mindvit.models.init import DEFAULT, SCHEMES, initialise, start
 from mindvit.models.kernels import (
     GELU,
     Dense,
@@ -31,31 +32,10 @@ ACTIVATIONS = {"gelu": functools.partial(GELU, approximate=False), "gelu_tanh": 
                "relu": nn.ReLU}
 
 
-class TruncatedNormal(Initializer):
-    """Normal values of standard deviation `sigma` after truncation at two deviations, as in Flax and TensorFlow.
-
-    MindSpore's own TruncatedNormal truncates at the absolute values -2 and 2, which for 0.02 truncates nothing, and
-    takes ten times as long.
-    """
-
-    def __init__(self, sigma=0.02):
-        super().__init__(sigma=sigma)
-        self.sigma = sigma / 0.87962566  # the deviation that a unit normal keeps when cut at -2 and 2
-
-    def _initialize(self, arr):
-        rng = np.random.default_rng(np.random.randint(2**31))  # follows mindspore.set_seed
-        values = rng.standard_normal(arr.size, np.float32)
-        outside = np.flatnonzero(np.abs(values) > 2)
-        while outside.size:
-            values[outside] = rng.standard_normal(outside.size, np.float32)
-            outside = outside[np.abs(values[outside]) > 2]
-        values *= np.float32(self.sigma)
-        arr[...] = values.reshape(arr.shape)
-
-
-def dense(in_features, out_features, has_bias=True):
-    """A dense layer with truncated normal (0.02) weights and zero bias, the initialisation of DeiT, BEiT and timm."""
-    return Dense(in_features, out_features, TruncatedNormal(), "zeros", has_bias)
+def dense(name, in_features, out_features, has_bias=True):
+    """The dense layer that a cell keeps under this name, which decides how it starts."""
+    fans = in_features, out_features
+    return Dense(*fans, start(f"{name}.weight", *fans), start(f"{name}.bias", *fans), has_bias)
 
 
 def check_probability(**probabilities):
@@ -163,12 +143,12 @@ class Attention(nn.Cell):
         check_positive(head_dim=head_dim)
         self.dim, self.num_heads, self.head_dim = dim, num_heads, head_dim
         self.scale = self.head_dim**-0.5
-        self.qkv = dense(dim, 3 * num_heads * self.head_dim, qkv_bias)
+        self.qkv = dense("qkv", dim, 3 * num_heads * self.head_dim, qkv_bias)
         self.split_heads, self.merge_heads = SplitHeads(3 * num_heads), MergeHeads(num_heads)
         self.thirds, self.softmax = ops.Split(1, 3), softmax()
         self.scores, self.average = ops.BatchMatMul(transpose_b=True), ops.BatchMatMul()
         self.attn_drop = nn.Dropout(p=1.0 - attention_keep_prob)
-        self.out = dense(num_heads * self.head_dim, dim)
+        self.out = dense("out", num_heads * self.head_dim, dim)
         self.out_drop = nn.Dropout(p=1.0 - keep_prob)
 
     def construct(self, x):
@@ -202,9 +182,9 @@ class FeedForward(nn.Cell):
         hidden_features, out_features = hidden_features or in_features, out_features or in_features
         check_positive(in_features=in_features, hidden_features=hidden_features, out_features=out_features)
         check_probability(keep_prob=keep_prob)
-        self.dense1 = dense(in_features, hidden_features)
+        self.dense1 = dense("dense1", in_features, hidden_features)
         self.activation = make_activation(activation)
-        self.dense2 = dense(hidden_features, out_features)
+        self.dense2 = dense("dense2", hidden_features, out_features)
         self.dropout = nn.Dropout(p=1.0 - keep_prob)
 
     def construct(self, x):
@@ -295,9 +275,9 @@ class PatchEmbedding(nn.Cell):
         self.grid = self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
         self.num_patches = self.grid[0] * self.grid[1]
         self.input_channels = input_channels
-        # LeCun normal, the default of the Flax convolution in the paper's code
-        fan_in = input_channels * self.patch_size[0] * self.patch_size[1]
-        self.conv = PatchProduct(input_channels, embed_dim, self.patch_size, TruncatedNormal(fan_in**-0.5))
+        fans = input_channels * self.patch_size[0] * self.patch_size[1], embed_dim
+        self.conv = PatchProduct(input_channels, embed_dim, self.patch_size, start("conv.weight", *fans),
+                                 start("conv.bias", *fans))
 
     def construct(self, x):
         check_images(x.shape, self.input_channels, self.image_size[0], self.image_size[1])
@@ -349,6 +329,7 @@ class ViT(nn.Cell):
         norm_eps (float, optional): epsilon of the norms; by default the norm's own (1e-7 for `nn.LayerNorm`, which the
             suite's checkpoints assume; timm and torchvision use 1e-6, Hugging Face 1e-12).
         norm_after_pool (bool): the last norm stands after the pooling instead of before (timm's `fc_norm`).
+        init (str): how the parameters start: "flax" (the paper's code), "timm" or "deit"; see `mindvit.models.init`.
 
     Inputs: images (B, C, height, width). Outputs: logits (B, num_classes). A distilled network in training gives the
     pair (class logits, distillation logits), in evaluation their mean.
@@ -360,7 +341,7 @@ class ViT(nn.Cell):
         class_names (list of str, optional): names of the classes, where they are known.
 
     Raises:
-        ValueError: sizes that do not divide, an unknown pool or pos_embedding, a probability outside (0, 1],
+        ValueError: sizes that do not divide, an unknown pool, pos_embedding or init, a probability outside (0, 1],
             contradicting arguments; or, when called, images of another shape.
     """
 
@@ -368,11 +349,12 @@ class ViT(nn.Cell):
                  mlp_dim=3072, keep_prob=1.0, attention_keep_prob=1.0, drop_path_keep_prob=1.0, activation=nn.GELU,
                  norm=nn.LayerNorm, pool="cls", num_classes=1000, *, qkv_bias=True, head_dim=None, embed_keep_prob=None,
                  representation_size=None, class_token=True, distilled=False, distillation_head=True,
-                 pos_embedding="learned", norm_eps=None, norm_after_pool=False):
+                 pos_embedding="learned", norm_eps=None, norm_after_pool=False, init=DEFAULT):
         super().__init__()
         embed_keep_prob = keep_prob if embed_keep_prob is None else embed_keep_prob
         check_probability(keep_prob=keep_prob, embed_keep_prob=embed_keep_prob)
-        for name, value, allowed in (("pool", pool, POOLS), ("pos_embedding", pos_embedding, POSITION_EMBEDDINGS)):
+        for name, value, allowed in (("pool", pool, POOLS), ("pos_embedding", pos_embedding, POSITION_EMBEDDINGS),
+                                     ("init", init, list(SCHEMES))):
             if value not in allowed:
                 raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}")
         if not class_token and (pool == "cls" or distilled):
@@ -393,9 +375,8 @@ class ViT(nn.Cell):
         self.num_prefix_tokens = int(class_token) + int(distilled)
         self.pool, self.norm_after_pool = pool, norm_after_pool
         self.num_classes = num_classes
-        # The class token starts at zero in the paper's code (vision_transformer, models_vit.py).
-        self.cls_token = Parameter(initializer("zeros", (1, 1, embed_dim)), "cls") if class_token else None
-        self.dist_token = Parameter(initializer(TruncatedNormal(), (1, 1, embed_dim)), "dist") if distilled else None
+        self.cls_token = Parameter(initializer(start("cls"), (1, 1, embed_dim)), "cls") if class_token else None
+        self.dist_token = Parameter(initializer(start("dist"), (1, 1, embed_dim)), "dist") if distilled else None
         self.pos_embedding = self.position_parameter(pos_embedding, embed_dim)
         self.pos_dropout = nn.Dropout(p=1.0 - embed_keep_prob)
         self.transformer = TransformerEncoder(embed_dim, num_layers, num_heads, mlp_dim, keep_prob, attention_keep_prob,
@@ -404,12 +385,14 @@ class ViT(nn.Cell):
         self.representation = None
         if representation_size:
             check_positive(representation_size=representation_size)
-            self.representation = dense(embed_dim, representation_size)
+            self.representation = dense("representation", embed_dim, representation_size)
         self.dropout = nn.Dropout(p=1.0 - keep_prob)
         features = representation_size or embed_dim
-        self.dense = dense(features, num_classes) if num_classes else None
+        self.dense = dense("dense", features, num_classes) if num_classes else None
         self.distillation_head = distilled and distillation_head
-        self.dense_dist = dense(features, num_classes) if num_classes and self.distillation_head else None
+        self.dense_dist = dense("dense_dist", features, num_classes) if num_classes and self.distillation_head else None
+        if init != DEFAULT:
+            initialise(self, init)
 
         block = self.transformer.layers[0]
         self.arguments = {
@@ -423,10 +406,10 @@ class ViT(nn.Cell):
             "distillation_head": distillation_head, "pos_embedding": pos_embedding}
 
     def position_parameter(self, kind, embed_dim):
-        """The position embedding (1, prefix + patches, D), or None; learned values start at normal 0.02 (ViT code)."""
+        """The position embedding (1, prefix + patches, D), or None."""
         shape = (1, self.num_prefix_tokens + self.patch_embedding.num_patches, embed_dim)
         if kind == "learned":
-            return Parameter(initializer(TruncatedNormal(), shape), "pos_embedding")
+            return Parameter(initializer(start("pos_embedding"), shape), "pos_embedding")
         if kind == "sincos2d":
             values = np.zeros(shape, np.float32)  # the prefix tokens have no place
             values[0, self.num_prefix_tokens:] = sincos2d(self.patch_embedding.grid, embed_dim)
