@@ -114,7 +114,7 @@ def main(args=None):
     except (OSError, ValueError) as error:
         print(f"mindvit {name}: {error}", file=sys.stderr)
     except RuntimeError as error:  # MindSpore wraps what goes wrong in reading an image in one, call stack and all
-        if not (cause := re.search(r"^(?:ValueError|FileNotFoundError): (.*)$", str(error), re.MULTILINE)):
+        if not (cause := re.search(r"^(?:ValueError|FileNotFoundError): (?!Traceback)(.*)$", str(error), re.MULTILINE)):
             raise
         print(f"mindvit {name}: {cause[1]}", file=sys.stderr)
     return 2

@@ -204,24 +204,24 @@ def _integer_weights(old, new, interpolation):
     weights /= weights.sum(1, keepdims=True)
     bits = max(bits for bits in range(23) if bits == 0 or int(0.5 + weights.max() * 2**bits) < 2**15)
     weights = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int32)
-    rows = np.repeat(np.arange(new), count)
-    return sparse.csr_matrix((weights[used], (rows, columns[used])), shape=(new, old)), bits
+    return sparse.csr_matrix((weights[used], columns[used], np.r_[0, count.cumsum()]), shape=(new, old)), bits
 
 
 def _resize_rows(pixels, new, interpolation):
-    """uint8 (H, W, 3) to (new, W, 3)."""
+    """int32 (H, W, 3), 0 to 255, to (new, W, 3) of the same."""
     if len(pixels) == new:
         return pixels
     weights, bits = _integer_weights(len(pixels), new, interpolation)
-    sums = weights @ pixels.reshape(len(pixels), -1).astype(np.int32)
-    return ((sums + (1 << bits >> 1)) >> bits).clip(0, 255).astype(np.uint8).reshape(new, *pixels.shape[1:])
+    sums = weights @ pixels.reshape(len(pixels), -1)
+    sums += 1 << bits >> 1
+    sums >>= bits
+    return sums.clip(0, 255, out=sums).reshape(new, *pixels.shape[1:])
 
 
 def resize_as_torch(pixels, height, width, interpolation):
-    """Resizes uint8 (H, W, 3) to the bytes of `torch.nn.functional.interpolate(..., antialias=True)`."""
-    columns = np.ascontiguousarray(pixels.transpose(1, 0, 2))  # the width comes first, rounded to bytes
-    return _resize_rows(np.ascontiguousarray(_resize_rows(columns, width, interpolation).transpose(1, 0, 2)),
-                        height, interpolation)
+    """Resizes uint8 (H, W, 3) to the values of `torch.nn.functional.interpolate(..., antialias=True)`, as int32."""
+    columns = _resize_rows(pixels.transpose(1, 0, 2).astype(np.int32, order="C"), width, interpolation)
+    return _resize_rows(np.ascontiguousarray(columns.transpose(1, 0, 2)), height, interpolation)
 
 
 def _between(old, new):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -12,7 +13,8 @@ from safetensors.numpy import load_file
 
 from mindvit import VARIANTS, create_model, from_checkpoint, save_weights
 from mindvit.cli import main
-from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from mindvit.weights.preparation import timm_preparation
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +149,11 @@ def test_a_checkpoint_of_another_library_trains_and_evaluates(digit_folder, caps
     assert main(["eval", "--data.root", str(digit_folder), "--checkpoint", "run/best.ckpt"]) == 0  # no name is needed
     network = from_checkpoint("run/best.ckpt")
     assert network.arguments["norm_eps"] == 1e-6 and network.arguments["activation"] == "gelu_tanh"
-    assert network.preprocessing.interpolation == "bicubic"
+    assert network.preprocessing == dataclasses.replace(timm_preparation("timm.safetensors")[0], opening="seen")
+
+
+def test_a_trained_network_predicts_as_it_was_validated(run):
+    assert from_checkpoint(run / "best.ckpt").preprocessing == Preprocessing(crop_fraction=1.0)
 
 
 def test_pretrained_looks_in_the_ckpt_dir(digit_folder, tmp_path, capsys):

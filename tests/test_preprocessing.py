@@ -250,3 +250,14 @@ def test_eval_and_predict_take_the_same_overrides(tmp_path, pictures, capsys):
     data = ["--data.root", str(pictures)]
     assert "short side to 36, centre 32 x 32" in line("eval", *data)
     assert "short side to 40, centre 32 x 32" in line("eval", *data, "--data.crop_fraction", "0.8")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_eval_names_a_broken_picture(workers, pictures, tmp_path, capsys):
+    shutil.copytree(pictures, tmp_path / "data")
+    broken = next((tmp_path / "data/val/class 3").iterdir())
+    broken.write_bytes(broken.read_bytes()[:90])
+    path = str(shutil.copy(case_file("torchvision_vit"), tmp_path / "vit.safetensors"))
+    arguments = ["--checkpoint", path, "--model.overrides", '{"num_heads": 4}', "--data.workers", workers]
+    assert main(["eval", "--data.root", str(tmp_path / "data"), *arguments]) == 2
+    assert f"mindvit eval: cannot read the picture {broken}: " in capsys.readouterr().err
