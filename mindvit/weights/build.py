@@ -9,7 +9,8 @@ from mindspore.nn.utils import no_init_parameters
 
 from mindvit.models import GELU, ViT
 from mindvit.models.preprocessing import Preprocessing
-from mindvit.models.variants import VARIANTS
+from mindvit.models.variants import VARIANTS, check_arguments
+from mindvit.weights.class_names import class_names
 from mindvit.weights.load import BLOCK, load_opened, open_checkpoint
 from mindvit.weights.read import readable
 from mindvit.weights.resize import square
@@ -167,13 +168,14 @@ def from_checkpoint(path, preprocessing=None, **overrides):
             num_classes starts fresh, position embedding and patch kernel are resized.
 
     Returns:
-        ViT, in evaluation mode, with `preprocessing` set to what the library does in evaluation and `load_report` to
-        the LoadReport.
+        ViT, in evaluation mode, with `preprocessing` set to what the library does in evaluation, `load_report` to
+        the LoadReport and `class_names` to the names of the head's classes, or None where nothing tells them.
 
     Raises:
         FileNotFoundError, ValueError: see `load_weights`; or a size that the file does not tell.
     """
     path = os.fspath(path)
+    check_arguments(overrides)
     checkpoint = open_checkpoint(path)
     with readable(path):
         sizes, config = sizes_of(checkpoint), {}
@@ -193,4 +195,5 @@ def from_checkpoint(path, preprocessing=None, **overrides):
         network.load_report = load_opened(network, checkpoint, strict=True, head="auto")
         network.init_parameters_data()  # those of a replaced head
         network.preprocessing = preprocessing or evaluation(checkpoint, path)
+    network.class_names = class_names(path, network)
     return network.set_train(False)
