@@ -9,28 +9,29 @@ from mindvit.engine.evaluate import evaluate
 from mindvit.engine.predict import predict
 from mindvit.engine.train import new_run_folder, train
 
+OUT = "runs/quickstart"
 DIGITS_VIT = {"patch_size": 4, "embed_dim": 96, "num_layers": 4, "num_heads": 3, "mlp_dim": 192, "pool": "mean",
               "pos_embedding": "sincos2d"}
 
 
-def quickstart(out: str = "runs/quickstart", seed: int = 42,
+def quickstart(out: str = OUT, seed: int = 42,
                device_target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto"):
     """Writes the digits as folders of pictures, trains a small ViT on them, evaluates it and predicts ten of them.
 
     Args:
-        out: run folder.
+        out: run folder; auto takes the first free of runs/quickstart, runs/quickstart-2 and so on.
         seed: seed of weights, order and augmentation; the same seed gives the same result.
         device_target: auto, Ascend, GPU or CPU.
 
     Returns:
         dict: the results of `evaluate` on the 360 held-out digits.
     """
-    folder = new_run_folder(out)
+    folder = new_run_folder(out, OUT)
     root = str(write_digits(folder / "digits"))
     model = ModelConfig(name="vit_t_16", image_size=24, overrides=DIGITS_VIT)
     data = DataConfig(root, crop_scale=(0.6, 1.0), crop_ratio=(0.8, 1.25), flip=0.0, crop_fraction=1.0)
     training = TrainConfig(epochs=30, batch_size=32, lr=1e-3, warmup_epochs=3, seed=seed)
-    train(TrainJob(data=data, model=model, train=training, out=out, device_target=device_target))
+    train(TrainJob(data=data, model=model, train=training, out=str(folder), device_target=device_target))
     best = str(folder / "best.ckpt")
     results = evaluate(EvalJob(data=data, checkpoint=best, batch_size=60, device_target=device_target))
     held_out = [str(min(pathlib.Path(root, "val", str(digit)).glob("*.png"))) for digit in range(10)]
