@@ -49,7 +49,8 @@ def prediction_commands(names, sizes, arguments, folder):
     ms.save_checkpoint(mindvit.ViT(**sizes), str(folder / "vit.ckpt"))
     mindvit.convert_weights(folder / "vit.ckpt", folder / "vit.safetensors", "timm")
     model = ["--model.overrides", json.dumps(sizes)] if arguments.smoke else ["--model.name", arguments.model]
-    commands = {"mindvit": [sys.executable, "mindvit", "predict", "picture.jpg", "--checkpoint", "vit.ckpt", *model]}
+    commands = {"mindvit": [sys.executable, "mindvit", "predict", "picture.jpg", "--checkpoint", "vit.ckpt",
+                            "--keep_graphs", *model]}
     if "timm" in names:
         commands["timm"] = [arguments.peer_python.get("timm", sys.executable), "-m", "benchmarks.timm_predict",
                             json.dumps(sizes), "vit.safetensors", "picture.jpg", "timm.jpg"]

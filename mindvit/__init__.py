@@ -1,11 +1,6 @@
 """mindvit: the Vision Transformer of the MindSpore Vision suite on today's MindSpore."""
 
-import os
-
 import numpy
-
-# Unless MindSpore is imported already: it warns of every graph that mindvit.engine.compile_cache takes or keeps.
-os.environ.setdefault("MS_SUBMODULE_LOG_v", "{PIPELINE:3}")
 
 if int(numpy.__version__.split(".")[0]) >= 2:
     raise ImportError(f"numpy {numpy.__version__} is installed, with which MindSpore's PyNative kernels fail; "

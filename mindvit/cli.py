@@ -8,6 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from mindvit import __version__, data, engine, models, weights
+from mindvit.engine.config import Overrides
 
 
 def train(job):
@@ -51,16 +52,19 @@ def download(what: list[str], data_root: str = "dataset", ckpt_dir: str | None =
             print(weights.fetch_public_weights(variant, image_size or 224, ckpt_dir))
 
 
-def convert(source: str, target: str, format: Literal["mindspore", "suite", "timm", "huggingface", "torchvision"]):
+def convert(source: str, target: str, format: Literal["mindspore", "suite", "timm", "huggingface", "torchvision"],
+            overrides: Overrides | None = None):
     """Write a checkpoint of any known library in another library's format.
 
     Args:
         source: checkpoint to read.
-        target: file to write, .ckpt for mindspore and suite, .safetensors for the others.
+        target: file to write, .ckpt for mindspore and suite, .safetensors for the others; or a folder for timm and
+            huggingface.
         format: names and layout of the file to write.
+        overrides: arguments of ViT that the source does not tell, for example '{"num_heads": 4}'.
     """
-    weights.convert_weights(source, target, format)
-    print(target)
+    report, remarks = weights.convert_weights(source, target, format, **(overrides or {}))
+    print(source, report, *remarks, target, sep="\n")
 
 
 def build_parser():
@@ -81,28 +85,55 @@ def build_parser():
         command.add_argument("--config", action="config", help="YAML file with the same names as the flags")
         if name == "predict":
             command.add_argument("paths", nargs="*", default=[], help="images, or folders searched for images")
-        command.add_class_arguments(job, skip={"paths"}, as_group=False)
+        # A field whose type is a class, and a group, would take {class_path: ...} and import what that names: the
+        # fields of its class are added one by one.
+        parts = [field for field in dataclasses.fields(job) if dataclasses.is_dataclass(field.type)]
+        command.add_class_arguments(job, skip={"paths", *(part.name for part in parts)}, as_group=False)
+        for part in parts:
+            command.add_class_arguments(part.type, part.name, as_group=False)
     add("models", list_models)
     command = add("download", download)
     command.add_argument("what", nargs="+", help="dataset, or names of models")
     command.add_function_arguments(download, skip={"what"}, as_group=False)
     command = add("convert", convert)
     command.add_argument("source", help="checkpoint to read")
-    command.add_argument("target", help="file to write, .ckpt for mindspore and suite, .safetensors for the others")
+    command.add_argument("target", help="file to write, .ckpt for mindspore and suite, .safetensors for the others; or "
+                                        "a folder for timm and huggingface")
     command.add_function_arguments(convert, skip={"source", "target"}, as_group=False)
     return parser
+
+
+def switches(job, prefix="--"):
+    """The flags of a dataclass, and of those in it, that may stand without a value, for true."""
+    for field in dataclasses.fields(job):
+        if dataclasses.is_dataclass(field.type):
+            yield from switches(field.type, f"{prefix}{field.name}.")
+        elif field.type in (bool, bool | None):
+            yield prefix + field.name
+
+
+def normal_words(words):
+    """The words with underscores in the names of flags, as in --device-target, and true behind each bare switch."""
+    names = {name for _, job in JOBS.values() for name in switches(job)}
+    words = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word) for word in words]
+    return [f"{word}=true" if word in names and following.lower() not in ("true", "false", "null") else word
+            for word, following in zip(words, [*words[1:], ""])]
 
 
 JOBS = {"train": (train, engine.TrainJob), "eval": (evaluate, engine.EvalJob), "predict": (predict, engine.PredictJob)}
 FUNCTIONS = {"quickstart": engine.quickstart, "models": list_models, "download": download, "convert": convert}
 
 
+def filled(cls, options):
+    """A dataclass, and those in it, with the values of a parsed namespace."""
+    return cls(**{field.name: filled(field.type, vars(options[field.name])) if dataclasses.is_dataclass(field.type)
+                  else options[field.name] for field in dataclasses.fields(cls)})
+
+
 def main(args=None):
     """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error."""
-    words = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word)  # --device-target as well
-             for word in (sys.argv[1:] if args is None else args)]
     parser = build_parser()
-    namespace = parser.instantiate(parser.parse_args(words))
+    namespace = parser.instantiate(parser.parse_args(normal_words(sys.argv[1:] if args is None else args)))
     name = namespace.subcommand
     options = vars(namespace[name]) if namespace.get(name) else {}
     try:
@@ -110,7 +141,7 @@ def main(args=None):
             FUNCTIONS[name](**options)
             return 0
         function, job = JOBS[name]
-        return int(bool(function(job(**{field.name: options[field.name] for field in dataclasses.fields(job)}))))
+        return int(bool(function(filled(job, options))))
     except (OSError, ValueError) as error:
         print(f"mindvit {name}: {error}", file=sys.stderr)
     except RuntimeError as error:  # MindSpore wraps what goes wrong in reading an image in one, call stack and all

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -12,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from mindvit import VARIANTS, create_model, from_checkpoint, save_weights
-from mindvit.cli import main
+from mindvit.cli import JOBS, main
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from mindvit.weights.preparation import timm_preparation
 
@@ -89,6 +90,109 @@ def test_config_file_and_flags_are_the_same_thing(run, capsys):
     assert printed == saved
 
 
+EVIL = """
+pathlib = __import__("pathlib")
+pathlib.Path("imported").write_text("")
+from mindvit import DataConfig, TrainJob
+
+
+class Data(DataConfig):
+    pass
+
+
+class Job(TrainJob):
+    pass
+"""
+CALLS = [{"class_path": "os.system", "init_args": {"command": "touch imported"}}, {"class_path": "evil.Data"},
+         {"class_path": "evil.Job"}, {"class_path": "evil"}]
+
+
+def test_nothing_in_a_config_or_flag_is_imported_or_called(monkeypatch, capsys):
+    """Wherever a value can stand, one that asks jsonargparse for an object of a class does nothing."""
+    monkeypatch.setattr("mindvit.cli.JOBS", {name: (JOBS["train"][0], job) for name, (_, job) in JOBS.items()})
+    monkeypatch.setattr("mindvit.engine.train", lambda job: reached.append(job))
+    monkeypatch.syspath_prepend("")
+    pathlib.Path("evil.py").write_text(EVIL)
+    reached, tried = [], 0
+    for call in CALLS:
+        text, name = json.dumps(call), call["class_path"]
+        flags = [[f"--{flag}", text] for flag in (
+            "config", "data", "model", "train", "data.root", "data.crop_scale", "data.mean", "model.name",
+            "model.overrides", "model.overrides.x", "model.overrides.x.y", "train.epochs", "checkpoint", "out",
+            "ckpt_dir")]
+        flags += [["--data.class_path", name], ["--data", name], ["--data.help", name], ["--model.overrides", name],
+                  ["--model.overrides.class_path", name], ["--model.overrides.x.class_path", name]]
+        flags += [["--model.overrides", json.dumps({"x": value})] for value in (call, {"y": call}, [call])]
+        contents = [call, {"data": call}, {"model": call}, {"train": call}, {"data": {"root": call}},
+                    {"data": {"crop_scale": [call, 1]}}, {"model": {"overrides": call}},
+                    {"model": {"overrides": {"x": call}}}, {"model": {"overrides": {"x": {"y": call}}}},
+                    {"model": {"overrides": {"x": [call]}}}, {"paths": [call]}, {"checkpoint": call}]
+        for i, content in enumerate(contents):
+            pathlib.Path(f"{i}.yaml").write_text(yaml.safe_dump(content))
+            flags.append(["--config", f"{i}.yaml"])
+        flags += [["--data", "0.yaml"], ["--model.overrides", "0.yaml"], ["--config", "0.yaml", "--print_config"]]
+        for words in [["train", *flag] for flag in flags] + [["predict", text], ["eval", "--config", "7.yaml"]]:
+            with contextlib.suppress(SystemExit):
+                main(words)
+            assert not pathlib.Path("imported").exists(), words
+            tried += 1
+    capsys.readouterr()
+    assert tried > 150 and reached
+    assert not any(isinstance(value, dict) for job in reached for value in job.model.overrides.values())
+
+
+def test_overrides_are_checked_against_vits_arguments(digit_folder, run, capsys):
+    train = ["train", "--data.root", str(digit_folder), "--out", "run", "--model.name", "vit_t_16"]
+    assert main([*train, "--model.overrides", '{"keep_porb": 0.9}']) == 2
+    assert "ViT has no argument 'keep_porb'; did you mean keep_prob?" in capsys.readouterr().err
+    pathlib.Path("job.yaml").write_text("model: {overrides: {num_layer: 2}}")
+    assert main([*train, "--config", "job.yaml"]) == 2
+    assert "ViT has no argument 'num_layer'; did you mean num_layers?" in capsys.readouterr().err
+    for build in (lambda **words: create_model("vit_t_16", **words),
+                  lambda **words: from_checkpoint(run / "best.ckpt", **words)):
+        with pytest.raises(ValueError, match="ViT has no argument 'atention_keep_prob'; did you mean attention_keep_"):
+            build(atention_keep_prob=0.9)
+
+
+@pytest.mark.parametrize("words, expected", [
+    ("--per_class", {"per_class": True}), ("--per-class true", {"per_class": True}),
+    ("--per_class false", {"per_class": False}), ("--per_class=false", {"per_class": False}),
+    ("--data_sink --per_class", {"data_sink": True, "per_class": True}), ("--data_sink null", {"data_sink": None}),
+    ("--model.pretrained --batch_size 3", {"batch_size": 3}), ("--keep_graphs", {"keep_graphs": True}),
+])
+def test_switches_stand_alone_or_with_a_value(words, expected, capsys):
+    with pytest.raises(SystemExit):
+        main(["eval", *words.split(), "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert {name: printed[name] for name in expected} == expected
+    assert printed["model"]["pretrained"] == ("pretrained" in words)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_few_classes_from_training_to_prediction(classes, digit_folder, capsys):
+    for i in range(classes):
+        shutil.copytree(digit_folder / "train" / f"class {i}", f"data/{i}")
+    sizes = '{"patch_size": 16, "embed_dim": 32, "num_layers": 1, "num_heads": 1, "mlp_dim": 32}'
+    assert main(["train", "--data.root", "data", "--model.image_size", "32", "--model.overrides", sizes,
+                 "--train.epochs", "1", "--train.batch_size", "8", "--out", "run"]) == 0
+    head = ["--checkpoint", "run/best.ckpt", "--model.overrides.num_heads", "1"]
+    assert main(["eval", "--data.root", "data", *head, "--json", "result.json"]) == 0
+    assert main(["predict", "data/0", "data/1", *head, "--top_k", "9", "--json", "records.json"]) == 0
+    printed, results = capsys.readouterr().out, json.loads(pathlib.Path("result.json").read_text())
+    assert "top-1" in printed and "top-5" not in printed and "Top_5" not in printed
+    assert "Top_1_Accuracy" in results and "Top_5_Accuracy" not in results
+    header = pathlib.Path("run/metrics.csv").read_text().splitlines()[0]
+    assert "Top_1_Accuracy" in header and "Top_5_Accuracy" not in header
+    record = json.loads(pathlib.Path("records.json").read_text())[0]
+    assert sorted(p["label"] for p in record["predictions"]) == [str(i) for i in range(classes)]
+
+
+def test_one_class_cannot_be_trained(digit_folder, capsys):
+    shutil.copytree(digit_folder / "train" / "class 3", "data/three")
+    assert main(["train", "--data.root", "data", "--model.name", "vit_t_16", "--out", "run"]) == 2
+    assert "data has one class (three), so there is nothing to tell apart" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("path", sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.yaml")),
                          ids=lambda path: path.stem)
 def test_every_config_is_complete(path, capsys):
@@ -161,7 +265,7 @@ def test_pretrained_looks_in_the_ckpt_dir(digit_folder, tmp_path, capsys):
     save_weights(create_model("vit_b_32", num_layers=12), tmp_path / "vit_b_32_224_tv.ckpt", "suite")
     arguments = ["eval", "--data.root", str(digit_folder), "--model.name", "vit_b_32", "--model.pretrained", "true"]
     assert main([*arguments, "--ckpt-dir", str(tmp_path)]) == 2
-    assert "the head has 1000 classes, but" in capsys.readouterr().err
+    assert "the class folder class 0 in" in capsys.readouterr().err
     assert main(["download", "vit_b_32", "--ckpt-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "vit_b_32_224_tv.ckpt")
 

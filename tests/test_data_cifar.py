@@ -101,3 +101,15 @@ def test_damaged_batches_are_refused(tmp_path):
     (tmp_path / "data_batch_1").write_bytes(pickle.dumps({"data": PLANES, "labels": LABELS[:5]}))
     with pytest.raises(ValueError, match=r"\(6, 3, 32, 32\) with 5 labels"):
         Cifar10(tmp_path)
+
+
+def test_the_classes_are_found_by_name(tmp_path):
+    rows = np.random.default_rng(0).integers(0, 256, (10, 3073), dtype=np.uint8)
+    rows[:, 0] = np.arange(10)
+    rows.tofile(tmp_path / "test_batch.bin")
+    names = ["yacht", *reversed(Cifar10(tmp_path, "val").classes)]
+    val = Cifar10(tmp_path, "val", class_names=names, num_classes=11)
+    assert val.labels.tolist() == list(range(10, 0, -1)) and val.classes == names
+    assert val.remarks == ["1 of the 11 classes are not in CIFAR-10: yacht"]
+    with pytest.raises(ValueError, match="truck in .* is none of the 10 classes; did you mean 'trucks'"):
+        Cifar10(tmp_path, "val", class_names=[*names[2:], "trucks"])

@@ -78,6 +78,35 @@ def test_one_folder_is_divided_by_class(tmp_path):
     assert ImageFolder(tmp_path, "val", val_fraction=0.3).files == val.files
 
 
+def test_train_alone_is_divided_when_asked(tmp_path):
+    for name, count in (("a", 10), ("b", 5)):
+        write(tmp_path / "train" / name, *(f"{i}.png" for i in range(count)))
+        write(tmp_path / "test" / name, "t.png")
+    train, val = (open_dataset(tmp_path, split, hold_out=True) for split in ("train", "val"))
+    assert np.bincount(train.labels).tolist() == [8, 4] and np.bincount(val.labels).tolist() == [2, 1]
+    assert len({*train.files, *val.files}) == 15 and val.files == open_dataset(tmp_path, "val", hold_out=True).files
+    assert "3 of the 15 images in" in val.remarks[0] and train.remarks == []
+    assert len(ImageFolder(tmp_path).files) == 15  # in Python train/ is whole unless hold_out is given
+    with pytest.raises(FileNotFoundError, match="no folder .*/val"):
+        ImageFolder(tmp_path, "val")
+    assert len(ImageFolder(tmp_path / "test", "val", val_fraction=None).files) == 2
+    write(tmp_path / "val" / "a", "v.png")
+    assert len(open_dataset(tmp_path, "train", hold_out=True).files) == 15
+
+
+def test_folders_are_found_among_the_names_of_a_head(subset):
+    names = ["Doberman", "mouse", "toilet tissue", "tench"]
+    val = ImageNet(subset, "val", class_names=names)
+    assert sorted(set(val.labels)) == [0, 2, 3] and val.labels[0] == 3 and val.classes == names
+    assert val.remarks == [f"1 of the 4 classes have no folder in {subset / 'val'}: mouse"]
+    by_index = ImageNet(subset, "val", class_names=["x"] * 1000)
+    assert set(by_index.labels) == {0, 236, 999}
+    with pytest.raises(ValueError, match=r"n02107142 \(Doberman\) in .*; did you mean 'Dobermann'"):
+        ImageNet(subset, "val", class_names=["Dobermann", "tench", "toilet tissue"])
+    with pytest.raises(ValueError, match="may be any of the classes 0, 1, which have one name"):
+        ImageNet(subset, "val", class_names=["tench", "tench", "Doberman", "toilet tissue"])
+
+
 def test_missing_folder_says_what_is_expected(tmp_path, subset):
     (subset / "val").rename(subset / "validation")
     with pytest.raises(FileNotFoundError, match="no folder .*/val; expected pictures as .*val/<class>/"):

@@ -1,6 +1,11 @@
+import concurrent.futures
 import csv
 import json
+import pathlib
 import re
+import shutil
+import subprocess
+import sys
 
 import mindspore as ms
 import mindspore.dataset as ds
@@ -14,6 +19,7 @@ from PIL import Image
 from mindvit import (
     CrossEntropySmooth,
     DataConfig,
+    EvalJob,
     LossMonitor,
     ModelConfig,
     TrainConfig,
@@ -21,11 +27,13 @@ from mindvit import (
     ValAccMonitor,
     ViT,
     build_model,
+    evaluate,
     learning_rates,
     train,
     use_device,
 )
 from mindvit.engine.metrics import MeanCrossEntropy
+from mindvit.engine.train import CONFIG_HEADER, new_run_folder
 
 TINY = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "num_layers": 2, "num_heads": 4, "mlp_dim": 64,
         "num_classes": 10}
@@ -171,8 +179,77 @@ def test_training_leaves_a_run_folder_and_the_loss_falls(digit_folder, tmp_path,
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == results
     assert Image.open(tmp_path / "run" / "curves.png").size == (1200, 480)
     assert (tmp_path / "run" / "classes.txt").read_text().split("\n")[:2] == ["class 0", "class 1"]
-    with pytest.raises(FileExistsError, match="already holds a run .*choose another --out"):
+    with pytest.raises(FileExistsError, match="already holds a run .*use --out .*run-2, --out auto"):
         train(job(digit_folder, tmp_path / "run"))
+
+
+def test_a_run_without_a_finished_epoch_is_replaced_and_auto_takes_a_free_name(tmp_path, monkeypatch):
+    folder = tmp_path / "a"
+    assert new_run_folder(folder, "x") == folder and new_run_folder(folder, "x") == folder
+    (folder / "config.yaml").write_text(CONFIG_HEADER + "out: a\n")
+    (folder / "classes.txt").write_text("cat\ndog\n")
+    assert new_run_folder(folder, "x") == folder  # stopped in its first epoch
+    (folder / "config.yaml").write_text("mine: true\n")
+    with pytest.raises(FileExistsError, match=r"already holds a run \(config.yaml\)"):
+        new_run_folder(folder, "x")
+    for name in ("metrics.csv", "last.ckpt", "best.ckpt"):
+        (tmp_path / name.split(".")[0]).mkdir()
+        (tmp_path / name.split(".")[0] / name).write_text("")
+        with pytest.raises(FileExistsError, match=f"use --out .*{name.split('.')[0]}-2, --out auto"):
+            new_run_folder(tmp_path / name.split(".")[0], "x")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: new_run_folder("auto", "runs/train"), range(8)))
+    assert sorted(map(str, folders)) == ["runs/train", *(f"runs/train-{i}" for i in range(2, 9))]
+
+
+def test_the_test_images_are_evaluated_once_with_the_best_weights(digit_folder, tmp_path, capsys):
+    """train/ and test/ without val/: validation is held out of train/, the test is measured as `eval` measures it."""
+    root = tmp_path / "digits"
+    shutil.copytree(digit_folder / "train", root / "train")
+    shutil.copytree(digit_folder / "val", root / "test")
+    results = train(job(root, tmp_path / "run", train=TrainConfig(epochs=2, batch_size=20, lr=3e-3, seed=7)))
+    printed = capsys.readouterr().out
+    held_out = results["images"]
+    assert f"no {root / 'val'}: {held_out} of the 160 images in {root / 'train'} are held out for validation" in printed
+    assert f"{160 - held_out} training and {held_out} validation images" in printed
+    assert f"on {held_out} validation images" in printed and f"on 40 images in {root / 'test'}" in printed
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == results
+    again = evaluate(EvalJob(data=DataConfig(test=str(root / "test")), checkpoint=str(tmp_path / "run" / "best.ckpt"),
+                             model=ModelConfig("vit_t_16", overrides=TINY_OVERRIDES)))
+    test = results["test"]
+    assert test["images"] == 40 and test["Top_1_Accuracy"] == again["Top_1_Accuracy"]
+    assert test["val_loss"] == pytest.approx(again["val_loss"], rel=1e-5)
+
+
+PYNATIVE = """
+import sys
+
+import mindspore as ms
+import mindspore.dataset as ds
+import numpy as np
+from mindspore import nn
+from mindspore.train import Model
+
+from mindvit import CrossEntropySmooth, LossMonitor, ValAccMonitor, ViT
+
+if sys.argv[1] == "graph":
+    ms.set_context(mode=ms.GRAPH_MODE)
+network = ViT(32, patch_size=16, embed_dim=32, num_layers=1, num_heads=1, mlp_dim=32, num_classes=2)
+columns = np.ones((2, 3, 32, 32), np.float32), np.array([0, 1], np.int32)
+data = ds.NumpySlicesDataset(columns, ["image", "label"]).batch(2)
+model = Model(network, CrossEntropySmooth(num_classes=2), nn.Adam(network.trainable_params()), metrics={"Top_1_Accuracy"
+              : ms.train.Top1CategoricalAccuracy()})
+for _ in range(2):
+    model.train(1, data, callbacks=[LossMonitor(), ValAccMonitor(model, data)], dataset_sink_mode=False)
+"""
+
+
+@pytest.mark.parametrize("mode, lines", [("default", 1), ("graph", 0)])
+def test_pynative_is_noticed_once_a_process(mode, lines):
+    pathlib.Path("script.py").write_text(PYNATIVE)
+    done = subprocess.run([sys.executable, "script.py", mode], capture_output=True, text=True, check=True)
+    assert done.stdout.count("mindspore.set_context(mode=mindspore.GRAPH_MODE)") == lines
+    assert "Top_1_Accuracy: " in done.stdout
 
 
 def test_same_seed_same_run(digit_folder, tmp_path):

@@ -1,4 +1,6 @@
 """Data sets, transforms, class names, download and unpacking."""
+from pathlib import Path
+
 from mindvit.data.cifar import Cifar10, batch_files
 from mindvit.data.classes import imagenet_classes, index2label
 from mindvit.data.digits import write_digits
@@ -11,18 +13,47 @@ from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 ImageNet = ImageFolder  # the Vision suite's name
 
 
-def open_dataset(path, split, val_fraction=0.2, **options):
+def open_dataset(path, split, val_fraction=0.2, hold_out=False, **options):
     """Open what is in a folder: CIFAR-10 where its batches lie, else class folders.
 
     Args:
         path: the folder.
         split: "train" or "val".
-        val_fraction: see `ImageFolder`.
+        val_fraction, hold_out: see `ImageFolder`; CIFAR-10 has its test batch for validation.
         **options: other arguments that `Cifar10` and `ImageFolder` share.
     """
     if batch_files(path, split):
         return Cifar10(path, split, **options)
-    return ImageFolder(path, split, val_fraction=val_fraction, **options)
+    return ImageFolder(path, split, val_fraction=val_fraction, hold_out=hold_out, **options)
+
+
+def find_test(root):
+    """The folder test/ of class folders in `root`, or None."""
+    folder = Path(root, "test")
+    return folder if folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir()) else None
+
+
+def open_evaluation(root, test=None, **options):
+    """Open the images that a checkpoint is evaluated on.
+
+    All images of the folder `test` if it is given; else val/ of `root`, else its test/, else the part of it that
+    training holds out. CIFAR-10's are those of its test batch.
+
+    Args:
+        root: the data set folder.
+        test: folder of class folders, or of CIFAR-10.
+        **options: as for `open_dataset`.
+
+    Returns:
+        (data set, what it is in words).
+    """
+    has_val = Path(root, "val").is_dir() or batch_files(root, "val")
+    if test is None and not has_val:
+        test = find_test(root)
+    if test is not None:
+        return open_dataset(test, "val", **{**options, "val_fraction": None}), f"all images in {test}"
+    what = f"the {'validation' if has_val else 'held-out'} images in {root}"
+    return open_dataset(root, "val", hold_out=True, **options), what
 
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Cifar10", "DatasetGenerator", "DownLoad", "DownloadError", "ImageFolder",

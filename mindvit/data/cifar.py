@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mindvit.data.classes import labels_by_name
 from mindvit.data.images import encode
 from mindvit.data.pipeline import ImageDataset
 
@@ -20,12 +21,14 @@ class Cifar10(ImageDataset):
             and so on) or the folder that holds it.
         split: "train" reads the data batches, "val" and "infer" the test batch.
         num_classes: size of the head, to be checked; it must be 10.
+        class_names: names of the head's classes, among which the ten are found by name; then any size will do.
         **pipeline: the other arguments of `ImageDataset`.
 
     Attributes:
         images: uint8 (N, 32, 32, 3).
         labels: int32 (N,).
-        classes: list of the ten names.
+        classes: list of the ten names, or `class_names`.
+        remarks: list of lines about classes of the head that CIFAR-10 has not.
 
     Raises:
         FileNotFoundError: no batches in `path`.
@@ -33,17 +36,23 @@ class Cifar10(ImageDataset):
             or `num_classes` other than 10.
     """
 
-    def __init__(self, path, split="train", *, num_classes=None, **pipeline):
+    def __init__(self, path, split="train", *, num_classes=None, class_names=None, **pipeline):
         super().__init__(path, split, **pipeline)
-        self.classes = list(_CLASSES)
-        if num_classes not in (None, 10):
-            raise ValueError(f"the head has {num_classes} classes, but CIFAR-10 has 10; set num_classes to 10")
+        self.classes, self.remarks = list(class_names or _CLASSES), []
+        if class_names is None and num_classes not in (None, 10):
+            raise ValueError(f"the head has {num_classes} classes, but CIFAR-10 has 10")
         batches = [_read_batch(file) for file in batch_files(path, split)]
         if not batches:
             raise FileNotFoundError(f"no CIFAR-10 batches for {split!r} in {path}; expected data_batch_1.bin or "
                                     "data_batch_1 and so on there or in cifar-10-batches-bin or cifar-10-batches-py")
         self.images = np.concatenate([images for images, _ in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         self.labels = np.concatenate([labels for _, labels in batches])
+        if class_names is not None:
+            label_of, without = labels_by_name(_CLASSES, self.classes, path)
+            self.labels = np.array([label_of[name] for name in _CLASSES], np.int32)[self.labels]
+            if without:
+                self.remarks.append(f"{len(without)} of the {len(self.classes)} classes are not in CIFAR-10: "
+                                    f"{', '.join(without[:10])}{', ...' if len(without) > 10 else ''}")
 
     def __len__(self):
         return len(self.images)

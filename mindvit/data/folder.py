@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mindvit.data.classes import DEVKIT, imagenet_classes, index2label
+from mindvit.data.classes import DEVKIT, imagenet_classes, index2label, labels_by_name
 from mindvit.data.images import IMAGE_SUFFIXES, read_image
 from mindvit.data.pipeline import ImageDataset
 
@@ -20,7 +20,7 @@ class ImageFolder(ImageDataset):
 
     A `path` without the folders train, val and infer may hold the class folders itself: then evenly spaced pictures of
     each class, `val_fraction` of them and at least one, make "val" and the others "train"; a class with one picture has
-    it in "train".
+    it in "train". With `hold_out`, `path`/train is divided like that when there is no `path`/val.
 
     "infer" may also hold loose pictures; their label is -1.
 
@@ -29,13 +29,19 @@ class ImageFolder(ImageDataset):
         split: "train", "val" or "infer".
         num_classes: size of the head, to be checked. ImageNet names accept 1000 (the default) or the number of folders,
             which makes the labels 0..n-1 in sorted order; other names accept the number of folders.
-        val_fraction: part of each class to hold out where there are no split folders.
+        val_fraction: part of each class to hold out where there are no split folders. None takes all pictures of the
+            class folders in `path` itself.
+        hold_out: divide `path`/train when there is no `path`/val.
+        class_names: names of the head's classes; then every folder is found among them by its name, or by the name of
+            its wnid, and may be one of a few. Where all folders are wnids and the head has 1,000 classes, the label is
+            the class's index all the same.
         **pipeline: the other arguments of `ImageDataset`.
 
     Attributes:
         files: list of paths.
         labels: list of int, one for each file.
         classes: list of class names; the position is the label.
+        remarks: list of lines about what was held out or lacks pictures.
 
     Raises:
         FileNotFoundError: no folder for this split; the message says what is expected.
@@ -43,22 +49,29 @@ class ImageFolder(ImageDataset):
             fit.
     """
 
-    def __init__(self, path, split="train", *, num_classes=None, val_fraction=0.2, **pipeline):
+    def __init__(self, path, split="train", *, num_classes=None, val_fraction=0.2, hold_out=False,
+                 class_names=None, **pipeline):
         super().__init__(path, split, **pipeline)
-        root, whole = self._locate()
+        self.remarks = []
+        root, whole = (self.path, False) if val_fraction is None else self._locate(hold_out)
         folders = _class_folders(root)
         if not folders and split != "infer":
             raise FileNotFoundError(f"no class folders in {root}; {self._layout()}")
         train = self.path / "train"
-        names = _class_folders(train) if train.is_dir() else folders
-        label_of = self._set_classes(names, num_classes)
+        names = _class_folders(train) if train.is_dir() and val_fraction is not None else folders
+        if class_names is None:
+            label_of = self._set_classes(names, num_classes)
+        else:
+            label_of = self._find_classes(folders, class_names, root)
 
         self.files, self.labels = [], []
         if split == "infer":
             loose = sorted(file for file in root.iterdir() if _is_image(file))
             self.files, self.labels = loose, [-1] * len(loose)
+        count = 0
         for name in folders:
             files = list_images(root / name)
+            count += len(files)
             if not files:
                 raise ValueError(f"no pictures in the class folder {root / name}; add some "
                                  f"({', '.join(sorted(IMAGE_SUFFIXES))}) or remove the folder")
@@ -71,6 +84,9 @@ class ImageFolder(ImageDataset):
             self.labels += [label_of[name]] * len(files)
         if not self.files:
             raise FileNotFoundError(f"no pictures for {split!r} in {root}; {self._layout()}")
+        if whole and split == "val":
+            self.remarks.append(f"no {self.path / 'val'}: {len(self.files)} of the {count} images in {root} are held "
+                                f"out for validation, the same each time (val_fraction {val_fraction})")
 
     def __len__(self):
         return len(self.files)
@@ -82,8 +98,10 @@ class ImageFolder(ImageDataset):
         """The path of a picture."""
         return self.files[index]
 
-    def _locate(self):
+    def _locate(self, hold_out):
         """Return the folder that holds the class folders, and whether train and val share it."""
+        if hold_out and (self.path / "train").is_dir() and not (self.path / "val").is_dir() and self.split != "infer":
+            return self.path / "train", True
         if (self.path / self.split).is_dir():
             return self.path / self.split, False
         has_splits = any((self.path / split).is_dir() for split in _SPLITS)
@@ -104,7 +122,7 @@ class ImageFolder(ImageDataset):
             num_classes = 1000 if by_wnid else len(names)
         if num_classes not in accepted:
             raise ValueError(f"the head has {num_classes} classes, but {self.path} has {len(names)} class folders"
-                             f"{' with ImageNet names' if by_wnid else ''}; set num_classes to "
+                             f"{' with ImageNet names' if by_wnid else ''}, which fit a head of "
                              f"{' or '.join(str(count) for count in sorted(accepted))}")
         if not by_wnid:
             self.classes = names
@@ -114,6 +132,20 @@ class ImageFolder(ImageDataset):
         imagenet_names = index2label(self.path)
         self.classes = [imagenet_names[all_wnids.index(name)] for name in names]
         return {name: label for label, name in enumerate(names)}
+
+
+    def _find_classes(self, folders, class_names, root):
+        """Set `classes` to the head's; return the label of each folder."""
+        self.classes = list(class_names)
+        wnids = [wnid for wnid, _ in imagenet_classes()]
+        called = dict(zip(wnids, index2label(self.path).values()))
+        if len(class_names) == 1000 and set(folders) <= called.keys():
+            return {folder: wnids.index(folder) for folder in folders}
+        labels, without = labels_by_name(folders, self.classes, root, called)
+        if without:
+            self.remarks.append(f"{len(without)} of the {len(class_names)} classes have no folder in {root}: "
+                                f"{', '.join(without[:10])}{', ...' if len(without) > 10 else ''}")
+        return labels
 
 
 def list_images(folder):

@@ -10,6 +10,8 @@ import mindspore as ms
 import numpy as np
 from mindspore.train import Callback
 
+from mindvit.engine.device import notice_pynative
+from mindvit.engine.loss import CountedLoss
 from mindvit.files import replacing
 from mindvit.visualize.curves import save_curves
 from mindvit.weights import save_weights
@@ -35,11 +37,22 @@ def learning_rate_at(lr_init, step):
     return lr_init[step - 1] if isinstance(lr_init, (list, tuple, np.ndarray)) else lr_init
 
 
+def counted_loss(params):
+    """The CountedLoss of a training, or None."""
+    loss = params.get("loss_fn")
+    return loss if isinstance(loss, CountedLoss) else None
+
+
 class EpochLoss(Callback):
     """What the progress callbacks share: time and losses of the running epoch."""
 
+    def on_train_begin(self, run_context):
+        notice_pynative()
+
     def on_train_epoch_begin(self, run_context):
         self.losses, self.epoch_start = [], time.time()
+        if counted := counted_loss(run_context.original_args()):
+            counted.clear()
 
     def on_train_step_begin(self, run_context):
         self.step_start = time.time()
@@ -47,9 +60,17 @@ class EpochLoss(Callback):
     def on_train_step_end(self, run_context):
         self.losses.append(step_loss(run_context.original_args()))
 
+    def mean_loss(self, params):
+        """The running epoch's mean loss; None where nobody knows it: with data sink steps end once an epoch."""
+        if counted := counted_loss(params):
+            return counted.means()[0]
+        return None if params.get("dataset_sink_mode") else float(np.mean(self.losses))
+
 
 class LossMonitor(EpochLoss):
     """Prints loss, time and learning rate of steps and epochs in the Vision suite's format.
+
+    With data sink MindSpore ends one step an epoch, the last: its loss is then called the last loss.
 
     Args:
         lr_init (float or sequence of float, optional): the learning rate, or that of each step.
@@ -70,18 +91,18 @@ class LossMonitor(EpochLoss):
         if params.cur_step_num - self.last_printed < self.per_print_times:
             return
         self.last_printed = params.cur_step_num
-        lr = learning_rate_at(self.lr_init, params.cur_step_num)
+        lr, mean = learning_rate_at(self.lr_init, params.cur_step_num), self.mean_loss(params)
+        loss = f"last loss:[{self.losses[-1]:5.3f}]" if mean is None else f"loss:[{self.losses[-1]:5.3f}/{mean:5.3f}]"
         print(f"Epoch:[{params.cur_epoch_num - 1:3d}/{params.epoch_num:3d}], "
               f"step:[{(params.cur_step_num - 1) % params.batch_num + 1:5d}/{params.batch_num:5d}], "
-              f"loss:[{self.losses[-1]:5.3f}/{np.mean(self.losses):5.3f}], "
-              f"time:{(time.time() - self.step_start) * 1000:5.3f} ms, "
+              f"{loss}, time:{(time.time() - self.step_start) * 1000:5.3f} ms, "
               f"lr:{'None' if lr is None else format(lr, '5.5f')}", flush=True)
 
     def on_train_epoch_end(self, run_context):
-        milliseconds = (time.time() - self.epoch_start) * 1000
+        milliseconds, mean = (time.time() - self.epoch_start) * 1000, self.mean_loss(run_context.original_args())
         print(f"Epoch time: {milliseconds:5.3f} ms, "
               f"per step time: {milliseconds / run_context.original_args().batch_num:5.3f} ms, "
-              f"avg loss: {np.mean(self.losses):5.3f}", flush=True)
+              + (f"last loss: {self.losses[-1]:5.3f}" if mean is None else f"avg loss: {mean:5.3f}"), flush=True)
 
 
 class ProgressBar(EpochLoss):
@@ -105,7 +126,8 @@ class ProgressBar(EpochLoss):
     def on_train_step_end(self, run_context):
         super().on_train_step_end(run_context)
         params = run_context.original_args()
-        self.bar.set_postfix(loss=f"{np.mean(self.losses):.3f}",
+        mean = self.mean_loss(params)
+        self.bar.set_postfix(loss=f"{self.losses[-1] if mean is None else mean:.3f}",
                              lr=f"{learning_rate_at(self.lr_init, params.cur_step_num):.2e}", refresh=False)
         self.bar.update((params.cur_step_num - 1) % params.batch_num + 1 - self.bar.n)
 
@@ -141,6 +163,9 @@ class ValAccMonitor(Callback):
         self.dataset_sink_mode = dataset_sink_mode
         self.best, self.best_epoch = -math.inf, 0
 
+    def on_train_begin(self, run_context):
+        notice_pynative()
+
     def on_train_epoch_end(self, run_context):
         params = run_context.original_args()
         save_weights(params.network, self.folder / "last.ckpt")
@@ -159,6 +184,8 @@ class ValAccMonitor(Callback):
 class MetricsFile(EpochLoss):
     """Writes metrics.csv and curves.png after every epoch; stands behind ValAccMonitor in the list of callbacks.
 
+    The training's loss is a CountedLoss, whose means over the epoch are `train_loss` and `train_Top_1_Accuracy`.
+
     Args:
         folder (str): where to write.
         lr_init (float or sequence of float): the learning rate, or that of each step.
@@ -170,9 +197,11 @@ class MetricsFile(EpochLoss):
 
     def on_train_epoch_end(self, run_context):
         params = run_context.original_args()
+        loss, accuracy = counted_loss(params).means()
         self.rows.append({
             "epoch": params.cur_epoch_num, "step": params.cur_step_num,
-            "lr": float(learning_rate_at(self.lr_init, params.cur_step_num)), "train_loss": float(np.mean(self.losses)),
+            "lr": float(learning_rate_at(self.lr_init, params.cur_step_num)),
+            "train_loss": loss, "train_Top_1_Accuracy": accuracy,
             **{name: float(value) for name, value in params.get("eval_results", {}).items()},
             "seconds": round(time.time() - self.epoch_start, 3)})
         columns = list(dict.fromkeys(name for row in self.rows for name in row))

@@ -11,6 +11,8 @@ import hashlib
 import os
 import pathlib
 import platform
+import re
+import sys
 import tempfile
 import warnings
 
@@ -23,6 +25,7 @@ from mindvit.files import replacing
 SETTINGS = ("mode", "device_target", "jit_level", "jit_syntax_level", "enable_graph_kernel", "graph_kernel_flags",
             "deterministic", "max_call_depth")
 PACKAGES = ("mindspore", "mindvit")
+CACHE_WARNING = re.compile(rb"\[WARNING\] PIPELINE.*(CompileCache|compile_cache|compilation cache)")
 # of what every Cell holds, that which shapes its graph; the rest are the process's ids and caches
 CELL_STATE = {"_cells", "_params", "_phase", "training", "requires_grad", "_amp_level", "_jit_config_dict",
               "_recompute_cell"}
@@ -111,6 +114,29 @@ def kept(name):
     return None
 
 
+@contextlib.contextmanager
+def without_cache_warnings():
+    """Keeps from standard error the lines in which MindSpore, at each graph, warns of its compile cache.
+
+    Its log level is settled when it is imported, so the file descriptor is caught; every other line is written when
+    the block ends.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as caught:
+        stderr = os.dup(2)
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            caught.seek(0)
+            for line in caught:
+                if not CACHE_WARNING.match(line):
+                    os.write(2, line)
+
+
 class Shelf:
     """MindSpore's cache folder of this process, in which at most one graph lies: the one to be compiled next.
 
@@ -135,7 +161,8 @@ class Shelf:
         os.environ.update(variables)
         self.lost = True
         try:
-            yield
+            with without_cache_warnings():
+                yield
         finally:
             for variable in variables:
                 del os.environ[variable]
@@ -156,6 +183,7 @@ def shelf():
 def keep_graphs(cell):
     """Lets a cell take its graphs from the user's cache folder when an earlier process compiled the same.
 
+    MindSpore's own warnings of its compile cache do not appear while such a graph is made.
     A graph of cells that are not MindSpore's or mindvit's is compiled as ever, because what shapes it is not known, and
     so is every graph where the environment variable MS_COMPILER_CACHE_ENABLE is set: then MindSpore's cache is yours.
 

@@ -1,7 +1,10 @@
 """What a run can be told, with every default in one place; the command line and YAML files are made from these."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+Scalar = bool | int | float | str | None  # what a YAML file or a flag can say without naming anything to import
+Overrides = dict[str, Scalar | list[Scalar]]  # arguments of ViT
 
 
 @dataclass(kw_only=True)
@@ -29,14 +32,18 @@ class DataConfig(PrepareConfig):
 
     Args:
         root: folder with train/ and val/ (folders of classes), a folder of class folders, or CIFAR-10.
+        test: folder of class folders, all of whose images are evaluated: once at the end of training, with the best
+            weights, or by eval; in training test/ in root by default.
         crop_scale: area of the random crop in training, as a range of fractions of the image.
         crop_ratio: width to height of the random crop in training, as a range.
         flip: probability of a left-right flip in training.
-        val_fraction: share of each class held out for validation when root has no val/ folder.
+        val_fraction: share of each class held out for validation when root has no val/ folder; the same images each
+            time.
         workers: threads that transform images; the same seed and number give the same run.
     """
 
     root: str = "dataset"
+    test: str | None = None
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (0.75, 1.333)
     flip: float = 0.5
@@ -61,7 +68,7 @@ class ModelConfig:
     num_classes: int | None = None
     image_size: int | None = None
     pretrained: bool = False
-    overrides: dict[str, Any] = field(default_factory=dict)
+    overrides: Overrides = field(default_factory=dict)
 
 
 @dataclass
@@ -97,6 +104,7 @@ class RunConfig:
         data_sink: feed the data through the device's queue; by default on Ascend only.
         mode: one compiled graph, or operator by operator (pynative); by default graph, but pynative to predict up to 4
             images on a CPU, which are done before a graph is compiled.
+        keep_graphs: on a CPU, keep compiled graphs for later processes in ~/.cache/mindvit/graphs.
         ckpt_dir: folder of the checkpoints that model.pretrained downloads; MINDVIT_CKPT_DIR or ckpt by default.
     """
 
@@ -104,6 +112,7 @@ class RunConfig:
     amp_level: Literal["O0", "O1", "O2", "O3"] | None = None
     data_sink: bool | None = None
     mode: Literal["graph", "pynative"] | None = None
+    keep_graphs: bool = False
     ckpt_dir: str | None = None
 
 
@@ -116,7 +125,8 @@ class TrainJob(RunConfig):
         model: the network
         train: the training
         checkpoint: weights to start from.
-        out: run folder for best.ckpt, last.ckpt, classes.txt, metrics.csv, metrics.json and curves.png.
+        out: run folder for best.ckpt, last.ckpt, classes.txt, metrics.csv, metrics.json and curves.png; auto takes
+            the first free of runs/train, runs/train-2 and so on.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -128,7 +138,9 @@ class TrainJob(RunConfig):
 
 @dataclass(kw_only=True)
 class EvalJob(RunConfig):
-    """Measures top-1 and top-5 accuracy on the validation images; every image counts.
+    """Measures top-1 and top-5 accuracy on val/, else on test/, else on the held-out images; every image counts.
+
+    Class folders are matched by name with the checkpoint's classes (classes.txt beside it).
 
     Args:
         data: the images
@@ -136,6 +148,8 @@ class EvalJob(RunConfig):
         checkpoint: weights to evaluate.
         batch_size: images a step.
         json: file for the result.
+        per_class: print images, correct ones and top-1 of each class, and put them into the JSON file.
+        confusion: folder for confusion.json, confusion.csv and confusion.png.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -143,6 +157,8 @@ class EvalJob(RunConfig):
     checkpoint: str | None = None
     batch_size: int = 16
     json: str | None = None
+    per_class: bool = False
+    confusion: str | None = None
 
 
 @dataclass(kw_only=True)

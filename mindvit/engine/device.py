@@ -1,6 +1,7 @@
 """Choosing device, precision and mode, and building the `Model` that follows from them."""
 
 import dataclasses
+import functools
 import logging
 
 import mindspore as ms
@@ -11,11 +12,27 @@ from mindvit.engine.compile_cache import keep_graphs
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """What a run uses: device target, mixed-precision level, and whether data goes through the device's queue."""
+    """What a run uses: device target, mixed-precision level, whether data goes through the device's queue, and
+    whether compiled graphs are kept for later processes."""
 
     target: str
     amp_level: str
     data_sink: bool
+    keep_graphs: bool = False
+
+
+@functools.cache
+def say_pynative():
+    """The line that tells how to leave PyNative mode, once a process."""
+    print("MindSpore runs operator by operator (PyNative, its default mode); "
+          "mindspore.set_context(mode=mindspore.GRAPH_MODE) at the start of the program makes this about six times "
+          "faster (measured on a CPU)", flush=True)
+
+
+def notice_pynative():
+    """Says once a process, on CPU and Ascend, that PyNative mode is slow."""
+    if ms.get_context("mode") == ms.PYNATIVE_MODE and ms.get_context("device_target") in ("CPU", "Ascend"):
+        say_pynative()
 
 
 def available(target):
@@ -35,7 +52,7 @@ def choose_target(device_target):
     return next(target for target in ("Ascend", "GPU", "CPU") if available(target))
 
 
-def use_device(device_target="auto", amp_level=None, data_sink=None, mode=None):
+def use_device(device_target="auto", amp_level=None, data_sink=None, mode=None, keep_graphs=False):
     """Sets MindSpore's device and mode, prints what was chosen and why.
 
     Args:
@@ -43,6 +60,7 @@ def use_device(device_target="auto", amp_level=None, data_sink=None, mode=None):
         amp_level (str, optional): "O0" to "O3"; by default "O2" on Ascend and "O0" elsewhere.
         data_sink (bool, optional): by default on Ascend only.
         mode (str, optional): "graph" (the default) or "pynative".
+        keep_graphs (bool): on a CPU, `build_model` keeps compiled graphs; see `keep_graphs`.
 
     Returns:
         Device.
@@ -63,7 +81,7 @@ def use_device(device_target="auto", amp_level=None, data_sink=None, mode=None):
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
     on_ascend = device_target == "Ascend"
     device = Device(device_target, amp_level or ("O2" if on_ascend else "O0"),
-                    on_ascend if data_sink is None else data_sink)
+                    on_ascend if data_sink is None else data_sink, keep_graphs)
     print(f"device {device.target} ({why}), {mode} mode, amp level {device.amp_level}, "
           f"data sink {'on' if device.data_sink else 'off'}", flush=True)
     return device
@@ -72,10 +90,12 @@ def use_device(device_target="auto", amp_level=None, data_sink=None, mode=None):
 def build_model(network, device, loss=None, optimizer=None, metrics=None):
     """A `mindspore.train.Model` at the device's precision, for training (with an optimizer), evaluating or predicting.
 
-    On the CPU, mixed precision runs without a dynamic loss scale, which MindSpore refuses there, and compiled graphs
-    are kept for later processes; on Ascend and GPU nobody has tried that yet.
+    On the CPU, mixed precision runs without a dynamic loss scale, which MindSpore refuses there. Compiled graphs are
+    kept there only, if the device says so: on Ascend and GPU nobody has tried that yet.
     """
     on_cpu = device.target == "CPU"
+    if loss is not None:  # a few images are predicted in PyNative mode on purpose
+        notice_pynative()
     if optimizer is None:  # Model casts for mixed precision only when it trains
         if device.amp_level != "O0":
             network = ms.amp.auto_mixed_precision(network, device.amp_level)
@@ -83,7 +103,8 @@ def build_model(network, device, loss=None, optimizer=None, metrics=None):
     else:
         scale = {"loss_scale_manager": None} if on_cpu else {}
         model = Model(network, loss_fn=loss, optimizer=optimizer, metrics=metrics, amp_level=device.amp_level, **scale)
-    for cell in (model.train_network, model.eval_network, model.predict_network) if on_cpu else ():
+    cells = (model.train_network, model.eval_network, model.predict_network)
+    for cell in cells if on_cpu and device.keep_graphs else ():
         if cell is not None:
             keep_graphs(cell)
     return model

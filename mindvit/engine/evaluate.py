@@ -1,43 +1,65 @@
 """Evaluation: from an EvalJob to top-1 and top-5 accuracy."""
 
-from mindvit.data import open_dataset
+from mindvit.data import open_evaluation
 from mindvit.engine.device import build_model, use_device
 from mindvit.engine.loss import CrossEntropySmooth
-from mindvit.engine.metrics import validation_metrics
-from mindvit.engine.network import build_network, image_size, use_preprocessing
+from mindvit.engine.metrics import ACCURACIES, Confusion, per_class, validation_metrics
+from mindvit.engine.network import build_network, check_head, image_size, use_preprocessing
 from mindvit.files import write_json
+from mindvit.visualize.confusion import save_confusion
 
 
 def evaluate(job):
-    """Evaluates a checkpoint on the validation images; the last, shorter batch counts too.
+    """Evaluates a checkpoint on the images of val/, else test/, else the held-out ones; every image counts.
 
     Args:
         job (EvalJob): the run.
 
     Returns:
-        dict: `Top_1_Accuracy`, `Top_5_Accuracy`, `val_loss` (mean cross entropy) and `images`.
+        dict: `Top_1_Accuracy`, with more than five classes `Top_5_Accuracy`, `val_loss` (mean cross entropy) and
+        `images`; with per_class a list `per_class`.
 
     Raises:
         FileNotFoundError: there are no data, or no checkpoint.
-        ValueError: no weights are given, or data, network, checkpoint or device do not fit.
+        ValueError: no weights are given, the head is not the checkpoint's, a class folder is none of its classes, or
+            data, network, checkpoint or device do not fit.
     """
     if not (job.checkpoint or job.model.pretrained):
         raise ValueError("there are no weights to evaluate; give --checkpoint FILE or --model.pretrained true")
-    device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode)
+    device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode, job.keep_graphs)
     network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
+    check_head(network, job.checkpoint)
     use_preprocessing(network, job.data)
     print(network.preprocessing.describe(image_size(network)), flush=True)
-    val_set = open_dataset(job.data.root, "val", batch_size=job.batch_size, num_classes=network.num_classes,
-                           val_fraction=job.data.val_fraction, num_parallel_workers=job.data.workers,
-                           resize=image_size(network), preprocessing=network.preprocessing)
-    metrics = validation_metrics()
+    images, what = open_evaluation(job.data.root, job.data.test, batch_size=job.batch_size,
+                                   num_classes=network.num_classes, class_names=network.class_names,
+                                   val_fraction=job.data.val_fraction, num_parallel_workers=job.data.workers,
+                                   resize=image_size(network), preprocessing=network.preprocessing)
+    if network.class_names is None:
+        print(f"the checkpoint does not name its {network.num_classes} classes (no classes.txt beside it); taken in "
+              f"this order: {', '.join(images.classes[:5])}{', ...' if len(images.classes) > 5 else ''}", flush=True)
+    for remark in images.remarks:
+        print(remark, flush=True)
+    metrics = validation_metrics(network.num_classes)
+    if job.per_class or job.confusion:
+        metrics["confusion"] = Confusion(network.num_classes)
     model = build_model(network.set_train(False), device, CrossEntropySmooth(num_classes=network.num_classes),
                         metrics=metrics)
-    accuracies = model.eval(val_set.run(), dataset_sink_mode=device.data_sink)
-    results = {name: float(value) for name, value in accuracies.items()}
-    print({name: results[name] for name in ("Top_1_Accuracy", "Top_5_Accuracy")})
+    measured = model.eval(images.run(), dataset_sink_mode=device.data_sink)
+    confusion = measured.pop("confusion", None)
+    results = {name: float(value) for name, value in measured.items()}
+    print({name: results[name] for name in ACCURACIES if name in results})
     results["images"] = metrics["val_loss"].images
-    print(f"{results['images']} images, mean cross entropy {results['val_loss']:.4f}", flush=True)
+    print(f"{results['images']} images ({what}), mean cross entropy {results['val_loss']:.4f}", flush=True)
+    if job.per_class:
+        results["per_class"] = per_class(confusion, images.classes)
+        width = max(len(row["class"]) for row in results["per_class"])
+        print(f"{'class':{width}} {'images':>7} {'correct':>7} {'top-1':>7}")
+        for row in results["per_class"]:
+            print(f"{row['class']:{width}} {row['images']:>7} {row['correct']:>7} {row['Top_1_Accuracy']:>7.4f}")
+    if job.confusion:
+        save_confusion(confusion, images.classes, job.confusion)
+        print(f"{job.confusion}: confusion.json, confusion.csv, confusion.png", flush=True)
     if job.json:
         write_json(results, job.json)
     return results

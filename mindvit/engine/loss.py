@@ -1,7 +1,7 @@
 """The training loss."""
 
 import mindspore as ms
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
 
 @ms.ops.constexpr(check=False)
@@ -56,3 +56,45 @@ class CrossEntropySmooth(nn.LossBase):
             labels = ops.one_hot(labels.astype(ms.int32), self.num_classes, self.one, self.zero)  # (B, num_classes)
         labels = labels.astype(ms.float32) * (self.on - self.off) + self.off
         return self.cross_entropy(logits.astype(ms.float32), labels)
+
+
+class CountedLoss(nn.Cell):
+    """A mean loss that, while it trains, adds up on the device the loss of all images and how many were named right.
+
+    So both are those of a whole epoch even where callbacks run once an epoch, as they do with data sink. The loss
+    itself and its gradient are unchanged.
+
+    Args:
+        loss (nn.Cell): mean over the batch of (logits (B, num_classes), labels (B,)); logits may be the pair that a
+            distilled network gives in training, whose mean counts.
+    """
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+        # loss, right ones, images; float32 counts to 16 million
+        self.totals = Parameter(Tensor([0.0, 0.0, 0.0], ms.float32), "training_totals", requires_grad=False)
+
+    def construct(self, logits, labels):
+        loss = self.loss(logits, labels)
+        if self.training:
+            ops.assign_add(self.totals, self.count(ops.stop_gradient(loss), logits, labels))
+        return loss
+
+    def count(self, loss, logits, labels):
+        """This batch's part of the totals (3,)."""
+        if isinstance(logits, tuple):
+            logits = (logits[0] + logits[1]) / 2
+        images = labels.shape[0]
+        right = (ops.argmax(ops.stop_gradient(logits), 1).astype(ms.int32) == labels.astype(ms.int32))
+        return ops.stack((loss.astype(ms.float32) * images, right.astype(ms.float32).sum(),
+                          ops.zeros_like(loss).astype(ms.float32) + images))
+
+    def clear(self):
+        """Starts a new epoch."""
+        self.totals.set_data(Tensor([0.0, 0.0, 0.0], ms.float32))
+
+    def means(self):
+        """(mean loss, share of images named right) since `clear`, as floats."""
+        loss, right, images = self.totals.asnumpy().astype(float)
+        return loss / images, right / images

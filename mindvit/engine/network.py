@@ -37,6 +37,17 @@ def build_network(config, checkpoint=None, num_classes=None, ckpt_dir=None):
     return network
 
 
+def check_head(network, checkpoint):
+    """ValueError unless the network's head, and everything else, came from the file."""
+    report, source = network.load_report, checkpoint or "the public checkpoint"
+    if network.dense is None:
+        raise ValueError(f"{source} has no head: it names no classes; train it first (mindvit train --checkpoint)")
+    if lacking := report.replaced + report.missing:
+        raise ValueError(f"{source} does not fill {', '.join(lacking[:4])}{', ...' if len(lacking) > 4 else ''} of the "
+                         f"network asked for, which has {network.num_classes} classes; random numbers would be "
+                         "measured. Leave out --model.num_classes and what else changes the head, or train first")
+
+
 def image_size(network):
     """The network's image size as the transforms take it: a number when square, else (height, width)."""
     height, width = network.patch_embedding.image_size

@@ -6,26 +6,13 @@ import pathlib
 import mindspore as ms
 import numpy as np
 
-from mindvit.data import index2label, open_rgb, prepare_image, read_dataset
+from mindvit.data import open_rgb, prepare_image, read_dataset
 from mindvit.engine.device import build_model, choose_target, use_device
-from mindvit.engine.network import build_network, image_size, use_preprocessing
+from mindvit.engine.network import build_network, check_head, image_size, use_preprocessing
 from mindvit.files import write_json
 from mindvit.visualize import show_result
 
 FEW_IMAGES = 4  # ViT-B/16 on two cores: 0.5 s an image without a graph, 0.13 s with it, but 2.3 s to compile it
-
-
-def class_names(checkpoint, num_classes):
-    """Names of the classes: classes.txt beside the checkpoint, else ImageNet's for 1,000 classes, else `class 7`."""
-    path = pathlib.Path(checkpoint).parent / "classes.txt" if checkpoint else None
-    if path and path.exists():
-        names = path.read_text(encoding="utf-8").splitlines()
-        if len(names) == num_classes:
-            return names
-        print(f"{path} names {len(names)} classes, the checkpoint has {num_classes}; the file is not used", flush=True)
-    if num_classes == 1000:
-        return list(index2label().values())
-    return [f"class {index}" for index in range(num_classes)]
 
 
 def batches(files, size, preprocessing, batch_size):
@@ -79,9 +66,11 @@ def predict(job):
         raise ValueError("there is nothing to predict; give images or folders")
     files = [str(file) for path in job.paths for file in read_dataset(path)[0]]
     few = len(files) <= FEW_IMAGES and choose_target(job.device_target) == "CPU"
-    device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode or ("pynative" if few else "graph"))
+    device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode or ("pynative" if few else "graph"),
+                        job.keep_graphs)
     network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
-    names = class_names(job.checkpoint, network.num_classes)
+    check_head(network, job.checkpoint)
+    names = network.class_names or [f"class {index}" for index in range(network.num_classes)]
     use_preprocessing(network, job.data)
     size, preprocessing = image_size(network), network.preprocessing.for_prediction()
     print(preprocessing.describe(size), flush=True)

@@ -9,6 +9,7 @@ from mindvit.engine.evaluate import evaluate
 from mindvit.engine.predict import predict
 from mindvit.engine.train import new_run_folder, train
 
+OUT = "runs/quickstart"
 DIGITS_VIT = {"patch_size": 4, "embed_dim": 96, "num_layers": 4, "num_heads": 3, "mlp_dim": 192, "pool": "mean",
               "pos_embedding": "sincos2d"}
 
@@ -29,21 +30,21 @@ def digits_job(root, **options):
         train=TrainConfig(epochs=30, batch_size=32, lr=1e-3, warmup_epochs=3), **options)
 
 
-def quickstart(out: str = "runs/quickstart", seed: int = 42,
+def quickstart(out: str = OUT, seed: int = 42,
                device_target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto"):
     """Writes the digits as folders of pictures, trains a small ViT on them, evaluates it and predicts ten of them.
 
     Args:
-        out: run folder.
+        out: run folder; auto takes the first free of runs/quickstart, runs/quickstart-2 and so on.
         seed: seed of weights, order and augmentation; the same seed gives the same result.
         device_target: auto, Ascend, GPU or CPU.
 
     Returns:
         dict: the results of `evaluate` on the 360 held-out digits.
     """
-    folder = new_run_folder(out)
+    folder = new_run_folder(out, OUT)
     root = str(write_digits(folder / "digits"))
-    job = digits_job(root, out=out, device_target=device_target)
+    job = digits_job(root, out=str(folder), device_target=device_target)
     job.train.seed = seed
     train(job)
     best = str(folder / "best.ckpt")

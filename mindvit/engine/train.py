@@ -1,6 +1,7 @@
 """Training: from a TrainJob to a run folder."""
 
 import dataclasses
+import itertools
 import math
 import pathlib
 import time
@@ -9,13 +10,18 @@ import mindspore as ms
 import yaml
 from mindspore import nn
 
-from mindvit.data import open_dataset, train_transform
+from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.engine.callbacks import MetricsFile, ValAccMonitor, progress
+from mindvit.engine.config import TrainJob
 from mindvit.engine.device import build_model, use_device
-from mindvit.engine.loss import CrossEntropySmooth
-from mindvit.engine.metrics import validation_metrics
+from mindvit.engine.loss import CountedLoss, CrossEntropySmooth
+from mindvit.engine.metrics import accuracies, validation_metrics
 from mindvit.engine.network import build_network, image_size, use_preprocessing
 from mindvit.files import replacing, write_json
+from mindvit.weights import load_weights
+
+RESULTS = ("best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png")  # of a finished epoch
+CONFIG_HEADER = "# mindvit train --config with this file repeats the run\n"
 
 
 def learning_rates(lr, epochs, steps_per_epoch, warmup_epochs=0.0):
@@ -40,17 +46,45 @@ def learning_rates(lr, epochs, steps_per_epoch, warmup_epochs=0.0):
     return rising + falling
 
 
-def new_run_folder(path):
-    """Makes the folder of a run.
+def new_run_folder(path, default):
+    """Makes the folder of a run; one in which a run stopped before its first epoch ended is used again.
+
+    Args:
+        path (str): the folder, or "auto" for the first free of `default`, default-2 and so on.
+        default (str): the folder's name by default.
+
+    Returns:
+        Path.
 
     Raises:
-        FileExistsError: it already holds a run.
+        FileExistsError: it holds a run; the message names the next free folder.
     """
+    if path == "auto":
+        for folder in numbered(default):
+            try:
+                folder.mkdir(parents=True)  # of two runs that ask at once, one gets it
+                return folder
+            except FileExistsError:
+                continue
     folder = pathlib.Path(path)
-    if found := [name for name in ("best.ckpt", "last.ckpt", "metrics.csv", "config.yaml") if (folder / name).exists()]:
-        raise FileExistsError(f"{folder} already holds a run ({found[0]}); choose another --out, or remove the folder")
+    found = [name for name in RESULTS if (folder / name).exists()]
+    config = folder / "config.yaml"
+    if config.exists() and not config.read_text(encoding="utf-8", errors="replace").startswith(CONFIG_HEADER):
+        found.append(config.name)
+    elif not config.exists() and (folder / "classes.txt").exists():
+        found.append("classes.txt")
+    if found:
+        free = next(name for name in numbered(folder) if not name.exists())
+        raise FileExistsError(f"{folder} already holds a run ({found[0]}); use --out {free}, --out auto for the next "
+                              "free name, or remove the folder")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def numbered(path):
+    """path, path-2, path-3 and so on."""
+    yield pathlib.Path(path)
+    yield from (pathlib.Path(f"{path}-{number}") for number in itertools.count(2))
 
 
 def train(job):
@@ -60,41 +94,52 @@ def train(job):
         job (TrainJob): the run.
 
     Returns:
-        dict: what metrics.json holds: the best epoch and its validation results.
+        dict: what metrics.json holds: the best epoch, its validation results and, under `test`, those of the test
+        images.
 
     Raises:
         FileExistsError: the run folder holds a run.
         FileNotFoundError: there are no data.
-        ValueError: data, network, checkpoint or device do not fit, or the loss is NaN or infinite.
+        ValueError: there is one class; data, network, checkpoint or device do not fit, or the loss is NaN or infinite.
     """
     start = time.time()
-    folder = new_run_folder(job.out)
-    device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode)
+    folder = new_run_folder(job.out, TrainJob.out)
+    device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode, job.keep_graphs)
     ms.set_seed(job.train.seed)
 
-    sets = {split: open_dataset(job.data.root, split, batch_size=job.train.batch_size,
-                                num_classes=job.model.num_classes, val_fraction=job.data.val_fraction,
-                                num_parallel_workers=job.data.workers)
+    options = {"batch_size": job.train.batch_size, "num_parallel_workers": job.data.workers}
+    sets = {split: open_dataset(job.data.root, split, num_classes=job.model.num_classes, hold_out=True,
+                                val_fraction=job.data.val_fraction, **options)
             for split in ("train", "val")}
+    if sets["train"].num_classes < 2:
+        raise ValueError(f"{job.data.root} has one class ({sets['train'].classes[0]}), so there is nothing to tell "
+                         "apart; training needs a folder for each of two classes or more")
+    if test := job.data.test or find_test(job.data.root):
+        sets["test"] = open_dataset(test, "val", val_fraction=None, class_names=sets["train"].classes, **options)
+    for split in ("val", "test"):
+        for remark in sets[split].remarks if split in sets else ():
+            print(remark, flush=True)
     network = build_network(job.model, job.checkpoint, sets["train"].num_classes, job.ckpt_dir)
     use_preprocessing(network, job.data)
     # What is trained here is trained on images as a person sees them, and predicts as it is validated.
     prepare = network.preprocessing = dataclasses.replace(network.preprocessing, opening="seen", predict_squash=False)
     sets["train"].transform = train_transform(image_size(network), job.data.crop_scale, job.data.crop_ratio,
                                               job.data.flip, prepare.mean, prepare.std)
-    sets["val"].resize, sets["val"].preprocessing = image_size(network), prepare
+    for split in sets.keys() - {"train"}:
+        sets[split].resize, sets[split].preprocessing = image_size(network), prepare
     train_set, val_set = sets["train"].run(), sets["val"].run()
 
     steps = train_set.get_dataset_size()
     lr = learning_rates(job.train.lr, job.train.epochs, steps, job.train.warmup_epochs)
-    loss = CrossEntropySmooth(smooth_factor=job.train.smooth_factor, num_classes=network.num_classes)
-    model = build_model(network, device, loss, nn.Adam(network.trainable_params(), lr), validation_metrics())
+    loss = CountedLoss(CrossEntropySmooth(smooth_factor=job.train.smooth_factor, num_classes=network.num_classes))
+    model = build_model(network, device, loss, nn.Adam(network.trainable_params(), lr),
+                        validation_metrics(network.num_classes))
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
           f"{steps} steps an epoch; the first step compiles the graph\n"
           f"validation: {prepare.describe(image_size(network))}", flush=True)
 
     with replacing(folder / "config.yaml") as path:
-        path.write_text(yaml.safe_dump(dataclasses.asdict(job), sort_keys=False))
+        path.write_text(CONFIG_HEADER + yaml.safe_dump(dataclasses.asdict(job), sort_keys=False))
     with replacing(folder / "classes.txt") as path:
         names = sets["train"].index2label
         path.write_text("".join(f"{names[index]}\n" for index in range(network.num_classes)), encoding="utf-8")
@@ -105,8 +150,16 @@ def train(job):
 
     best = metrics_file.rows[validation.best_epoch - 1]
     results = {**best, "images": len(sets["val"]), "epochs": job.train.epochs, "device_target": device.target,
-               "amp_level": device.amp_level, "seconds": round(time.time() - start, 1)}
+               "amp_level": device.amp_level}
+    print(f"best epoch {best['epoch']}: {accuracies(best)} on {len(sets['val'])} validation images, which chose the "
+          "epoch", flush=True)
+    if test:
+        load_weights(network, folder / "best.ckpt")
+        measured = model.eval(sets["test"].run(), dataset_sink_mode=device.data_sink)
+        results["test"] = {**{name: float(value) for name, value in measured.items()}, "images": len(sets["test"])}
+        print(f"test, with the weights of that epoch: {accuracies(measured)} on {len(sets['test'])} images in {test}",
+              flush=True)
+    results["seconds"] = round(time.time() - start, 1)
     write_json(results, folder / "metrics.json")
-    print(f"best epoch {best['epoch']}: top-1 {best['Top_1_Accuracy']:.4f}, top-5 {best['Top_5_Accuracy']:.4f} on "
-          f"{len(sets['val'])} images; {folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
+    print(f"{folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
     return results

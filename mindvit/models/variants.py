@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import inspect
 import re
 
 from mindvit.models.vit import ViT
@@ -79,8 +80,23 @@ def public_weights():
     return ", ".join(f"{name} at {size}" for name, variant in VARIANTS.items() for size in variant.public_files)
 
 
+def check_arguments(names):
+    """ValueError unless `ViT` has an argument of each of these names; the message has the nearest."""
+    known = list(inspect.signature(ViT).parameters)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            raise ValueError(f"ViT has no argument {name!r}; "
+                             + (f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"))
+
+
 def model_arguments(name, **overrides):
-    """The arguments of `ViT` for a name of `list_models()` or of timm, replaced by the overrides."""
+    """The arguments of `ViT` for a name of `list_models()` or of timm, replaced by the overrides.
+
+    Raises:
+        ValueError: unknown name, or ViT has no such argument.
+    """
+    check_arguments(overrides)
     row, image_size = find_variant(name)
     arguments = dataclasses.asdict(VARIANTS[row])
     del arguments["timm_name"], arguments["public_files"]

@@ -3,7 +3,8 @@
 from mindvit.files import replacing
 
 CURVES = (("loss", {"train_loss": "training (smoothed labels)", "val_loss": "validation"}),
-          ("accuracy", {"Top_1_Accuracy": "top-1, validation", "Top_5_Accuracy": "top-5, validation"}))
+          ("accuracy", {"train_Top_1_Accuracy": "top-1, training (augmented)", "Top_1_Accuracy": "top-1, validation",
+                        "Top_5_Accuracy": "top-5, validation"}))
 
 
 def save_curves(rows, path):

@@ -5,8 +5,10 @@ import os
 from mindspore.nn.utils import no_init_parameters
 
 from mindvit.models import ViT
+from mindvit.models.variants import check_arguments
 from mindvit.preprocessing import Preprocessing
 from mindvit.weights.architecture import describe
+from mindvit.weights.class_names import class_names
 from mindvit.weights.load import BLOCK, load_opened, open_checkpoint
 from mindvit.weights.preparation import preparation
 from mindvit.weights.read import readable
@@ -79,13 +81,14 @@ def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overri
             num_classes starts fresh, position embedding and patch kernel are resized.
 
     Returns:
-        ViT, in evaluation mode, with `preprocessing` set to what the library does in evaluation and `load_report` to
-        the LoadReport.
+        ViT, in evaluation mode, with `preprocessing` set to what the library does in evaluation, `load_report` to
+        the LoadReport and `class_names` to the names of the head's classes, or None where nothing tells them.
 
     Raises:
         FileNotFoundError, ValueError: see `load_weights`; or a size that the file does not tell.
     """
     path = os.fspath(path)
+    check_arguments(overrides)
     checkpoint = open_checkpoint(path)
     with readable(path):
         told = describe(checkpoint, path, overrides.get("image_size"))
@@ -104,8 +107,7 @@ def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overri
         network.preprocessing = preprocessing
         if preprocessing is None:
             network.preprocessing, report.assumed = evaluation(checkpoint, path, network)
-        if told.class_names and len(told.class_names) == network.num_classes:
-            network.class_names = told.class_names
+    network.class_names = class_names(path, network, told.class_names)
     report.assumed += [f"{name} {arguments[name]}, {reason}" if name in arguments else f"{name} {reason}"
                        for name, reason in told.assumed.items() if name not in overrides]
     return network.set_train(False)

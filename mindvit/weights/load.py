@@ -147,7 +147,8 @@ def read_checkpoint(path):
 
     Returns:
         ({name of mindvit: array}, format): arrays have a `shape` and are read from the file by `np.asarray`; format
-        is the library whose names the file has, a key of `mindvit.weights.build.FAMILIES`.
+        is the library whose names the file has ("mindspore", "suite", "mindcv", "timm", "huggingface", "torchvision" or
+        "google").
 
     Raises:
         FileNotFoundError: no such file.

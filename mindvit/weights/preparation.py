@@ -52,7 +52,7 @@ def preparation(path, library, image_size, deit=False):
 
     Args:
         path (str): the file; other files of the library beside it are read.
-        library (str): where the file comes from, a key of `mindvit.weights.build.FAMILIES`.
+        library (str): where the file comes from, as `read_checkpoint` names it.
         image_size (int or (int, int)): pixels of the network's images.
         deit (bool): the file holds a DeiT, as far as one can see.
 

@@ -1,0 +1,30 @@
+"""What a checkpoint calls the classes of its head."""
+
+import pathlib
+
+from mindvit.data.classes import index2label
+
+
+def class_names(path, network, told=None):
+    """Names of the classes of a network that was loaded from a checkpoint: a list in the order of the head, or None.
+
+    They stand in classes.txt beside the checkpoint, a line each, or in the library's config.json; without both, 1,000
+    classes are ImageNet's. A head that the file did not fill has no names.
+
+    Args:
+        path (str): the checkpoint.
+        network (ViT): with its `load_report`.
+        told (list of str, optional): the names in the library's config.json.
+    """
+    if network.load_report.replaced or not network.num_classes:
+        return None
+    file = pathlib.Path(path).parent / "classes.txt"
+    if file.exists():
+        names = file.read_text(encoding="utf-8").splitlines()
+        if len(names) == network.num_classes:
+            return names
+        print(f"{file} names {len(names)} classes, the checkpoint has {network.num_classes}; the file is not used",
+              flush=True)
+    if told and len(told) == network.num_classes:
+        return told
+    return list(index2label().values()) if network.num_classes == 1000 else None

@@ -1,0 +1,141 @@
+"""Loss and accuracy of an epoch, counted on the device: right with data sink too, and without touching training."""
+
+import csv
+import re
+
+import mindspore as ms
+import mindspore.dataset as ds
+import numpy as np
+import pytest
+import reference
+from mindspore import Tensor, nn, ops
+from mindspore.train import RunContext
+
+from mindvit import CrossEntropySmooth, LossMonitor, ViT, build_model, use_device
+from mindvit.engine.callbacks import MetricsFile
+from mindvit.engine.loss import CountedLoss
+
+TINY = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "num_layers": 1, "num_heads": 4, "mlp_dim": 64,
+        "num_classes": 10}
+RNG = np.random.default_rng(3)
+IMAGES, LABELS = RNG.normal(0, 1, (6, 8, 3, 32, 32)).astype(np.float32), RNG.integers(0, 10, (6, 8)).astype(np.int32)
+
+
+def tiny(**changes):
+    ms.set_seed(4)
+    return ViT(**{**TINY, **changes})
+
+
+def step(loss, amp_level="O0", mode="graph", lr=0.01, **changes):
+    network = tiny(**changes)
+    device = use_device("CPU", amp_level, mode=mode)
+    model = build_model(network, device, loss, nn.Adam(network.trainable_params(), lr))
+    return network, model.train_network.set_train()
+
+
+@pytest.mark.parametrize("mode", ["graph", "pynative"])
+def test_gradients_are_the_same_numbers(mode):
+    use_device("CPU", mode=mode)
+    gradients = []
+    for loss in (CrossEntropySmooth(smooth_factor=0.1, num_classes=10),
+                 CountedLoss(CrossEntropySmooth(smooth_factor=0.1, num_classes=10))):
+        network = tiny()
+        whole = nn.WithLossCell(network, loss).set_train()
+        gradient = ops.value_and_grad(whole, None, network.trainable_params())
+        value, found = gradient(Tensor(IMAGES[0]), Tensor(LABELS[0]))
+        gradients.append([value.asnumpy(), *(one.asnumpy() for one in found)])
+    assert len(gradients[0]) > 15 and all((a == b).all() for a, b in zip(*gradients))
+
+
+@pytest.mark.parametrize("amp_level, changes", [("O0", {}), ("O2", {}), ("O2", {"distilled": True})])
+def test_a_training_is_the_same_bit_for_bit_and_is_counted(amp_level, changes):
+    runs = []
+    for counted in (False, True):
+        loss = CrossEntropySmooth(smooth_factor=0.1, num_classes=10)
+        loss = CountedLoss(loss) if counted else loss
+        network, train = step(loss, amp_level, **changes)
+        losses = [float(train(Tensor(x), Tensor(y))) for x, y in zip(IMAGES, LABELS)]
+        runs.append((losses, {p.name: p.asnumpy() for p in network.get_parameters()}))
+    assert runs[0][0] == runs[1][0]
+    assert all((value == runs[1][1][name]).all() for name, value in runs[0][1].items())
+    assert loss.means()[0] == pytest.approx(np.mean(runs[1][0]), rel=1e-6)
+    loss.clear()
+    train(Tensor(IMAGES[0]), Tensor(LABELS[0]))
+    assert loss.totals.asnumpy()[2] == 8
+
+
+def test_the_means_are_those_of_logits_in_float64():
+    """With learning rate 0 every batch meets the same weights."""
+    loss = CountedLoss(CrossEntropySmooth(smooth_factor=0.1, num_classes=10))
+    network, train = step(loss, lr=0.0)
+    for x, y in zip(IMAGES, LABELS):
+        train(Tensor(x), Tensor(y))
+    weights = {p.name: p.asnumpy() for p in network.get_parameters()}
+    logits = reference.vit(weights, IMAGES.reshape(-1, 3, 32, 32), patch=(8, 8), heads=4)
+    smoothed = np.full((48, 10), 0.1 / 9)
+    smoothed[np.arange(48), LABELS.reshape(-1)] = 0.9
+    mean, accuracy = loss.means()
+    assert mean == pytest.approx(reference.cross_entropy(logits, smoothed).mean(), rel=1e-4)
+    assert accuracy == (logits.argmax(1) == LABELS.reshape(-1)).mean()
+
+
+def test_evaluation_is_not_counted():
+    loss = CountedLoss(CrossEntropySmooth(num_classes=10))
+    network = tiny()
+    model = build_model(network, use_device("CPU"), loss, nn.Adam(network.trainable_params(), 0.01), {"loss"})
+    batches = ds.NumpySlicesDataset((IMAGES[0], LABELS[0]), ["image", "label"], shuffle=False).batch(4)
+    model.train(1, batches, dataset_sink_mode=False)
+    before = loss.totals.asnumpy()
+    model.eval(batches, dataset_sink_mode=False)
+    assert (loss.totals.asnumpy() == before).all() and before[2] == 8
+    model.train(1, batches, dataset_sink_mode=False)
+    assert loss.totals.asnumpy()[2] == 16  # it counts again
+
+
+class Params(dict):
+    """MindSpore's callback parameters: a dict whose items are attributes too."""
+
+    __getattr__, __setattr__ = dict.__getitem__, dict.__setitem__
+
+
+def sink_epochs(loss, train, callbacks):
+    """Two epochs as `Model.train` runs them with data sink: one step_end an epoch, after its last step."""
+    params = Params(loss_fn=loss, dataset_sink_mode=True, batch_num=3, epoch_num=2, cur_step_num=0)
+    context = RunContext(params)
+    losses = [[], []]
+    for callback in callbacks:
+        callback.on_train_begin(context)
+    for epoch in range(2):
+        params.cur_epoch_num = epoch + 1
+        for callback in callbacks:
+            callback.on_train_epoch_begin(context)
+            callback.on_train_step_begin(context)
+        for i in range(3):
+            params.net_outputs = train(Tensor(IMAGES[3 * epoch + i]), Tensor(LABELS[3 * epoch + i]))
+            losses[epoch].append(float(params.net_outputs))
+        params.cur_step_num += 3
+        for callback in callbacks:
+            callback.on_train_step_end(context)
+        for callback in callbacks:
+            callback.on_train_epoch_end(context)
+    return losses
+
+
+def test_with_data_sink_the_epochs_loss_is_its_mean(tmp_path, capsys):
+    loss = CountedLoss(CrossEntropySmooth(num_classes=10))
+    _, train = step(loss)
+    losses = sink_epochs(loss, train, [LossMonitor(0.01), MetricsFile(tmp_path, 0.01)])
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["train_loss"]) for row in rows] == pytest.approx(np.mean(losses, 1), rel=1e-6)
+    assert all(float(row["train_Top_1_Accuracy"]) * 24 % 1 == 0 for row in rows)
+    printed = capsys.readouterr().out
+    assert f"avg loss: {np.mean(losses[1]):5.3f}" in printed and "last loss" not in printed
+
+
+def test_with_data_sink_a_users_own_loss_is_called_the_last(capsys):
+    loss = CrossEntropySmooth(num_classes=10)
+    losses = sink_epochs(loss, step(loss)[1], [LossMonitor(0.01)])
+    printed = capsys.readouterr().out
+    assert re.findall(r"last loss:\[(.*?)\]", printed) == [f"{epoch[-1]:5.3f}" for epoch in losses]
+    assert f"last loss: {losses[1][-1]:5.3f}" in printed and "avg loss" not in printed
