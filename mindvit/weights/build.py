@@ -95,8 +95,8 @@ def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overri
         arguments = {**told.arguments, **overrides}
         for name in ("num_heads", "image_size"):
             if name not in arguments:
-                raise ValueError(f"it does not tell {name}; give it, as in from_checkpoint(path, {name}=...) or "
-                                 f"--model.overrides.{name} ... on the command line")
+                raise ValueError(f"it does not tell {name}; give it, as in from_checkpoint(path, {name}=...), on the "
+                                 f"command line --model.overrides.{name} (of convert --overrides.{name})")
         width = checkpoint.arrays[BLOCK + "0.cell.1.out.weight"].shape[1]
         if "head_dim" not in overrides and width % max(arguments["num_heads"], 1) == 0:
             arguments["head_dim"] = width // max(arguments["num_heads"], 1)
