@@ -40,8 +40,9 @@ def transformers_models(smoke):
 
     small = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 80,
              "image_size": 32, "patch_size": 8, "num_labels": 5}
-    cases = [(family, kind, "gelu") for family in ("ViT", "DeiT", "ViTMSN")
-             for kind in ("Model", "ForImageClassification", "ForImageClassificationWithTeacher")]
+    cases = [(family, kind, "gelu") for family in ("ViT", "DeiT", "ViTMSN")  # ViTMSNModel has no pooler
+             for kind in ("Model", "ForImageClassification", "ForImageClassificationWithTeacher")
+             if (family, kind) != ("ViTMSN", "Model")]
     cases += [("ViT", "ForImageClassification", activation) for activation in sorted(transformers.activations.ACT2CLS)]
     for family, kind, activation in cases[:1] if smoke else cases:
         if not hasattr(transformers, family + kind):
@@ -51,7 +52,8 @@ def transformers_models(smoke):
             config = getattr(transformers, f"{family}Config")(**small, hidden_act=activation)
             model = shaken(getattr(transformers, family + kind)(config))
             model.save_pretrained(folder)
-            return model, (32, 32), lambda result: result.logits if "logits" in result else result.pooler_output
+            return model, (32, 32), lambda result: next(
+                result[name] for name in ("logits", "pooler_output") if name in result)
 
         yield f"transformers {family}{kind} {activation}", build
 

@@ -36,7 +36,6 @@ def first_seconds(name, sizes, arguments, train, cache):
 
 def prediction_commands(names, sizes, arguments, folder):
     """{name: command} of predicting one picture with the same random weights, all files in the folder."""
-    import mindspore as ms
     import numpy as np
     from PIL import Image
 
@@ -46,8 +45,9 @@ def prediction_commands(names, sizes, arguments, folder):
     # what pip installs as `mindvit`; `python -m` would keep no graphs, as MindSpore reads the file that runs
     (folder / "mindvit").write_text("import sys\nfrom mindvit.cli import main\nsys.exit(main())\n")
     Image.fromarray(rng.integers(0, 256, (375, 500, 3), np.uint8)).save(folder / "picture.jpg")
-    ms.save_checkpoint(mindvit.ViT(**sizes), str(folder / "vit.ckpt"))
-    mindvit.convert_weights(folder / "vit.ckpt", folder / "vit.safetensors", "timm")
+    network = mindvit.ViT(**sizes)
+    mindvit.save_weights(network, folder / "vit.ckpt")
+    mindvit.save_weights(network, folder / "vit.safetensors", "timm")
     model = ["--model.overrides", json.dumps(sizes)] if arguments.smoke else ["--model.name", arguments.model]
     commands = {"mindvit": [sys.executable, "mindvit", "predict", "picture.jpg", "--checkpoint", "vit.ckpt",
                             "--keep_graphs", *model]}
