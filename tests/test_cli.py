@@ -221,7 +221,7 @@ def test_models_lists_the_table(capsys):
     ("eval --data.root DIGITS", "there are no weights to evaluate; give --checkpoint FILE"),
     ("eval --data.root DIGITS --model.name vit_b_16 --checkpoint TINY", "(read as --model.name vit_b_16)"),
     ("predict --checkpoint TINY", "there is nothing to predict; give images or folders"),
-    ("predict nowhere.jpg --model.name vit_t_16 --checkpoint TINY", "nowhere.jpg"),
+    ("predict nowhere.jpg --model.name vit_t_16 --checkpoint TINY", "nowhere.jpg does not exist"),
     ("predict DIGITS --model.name vit_t_16 --checkpoint TINY --top_k 0", "top_k is 0"),
 ])
 def test_a_users_error_is_one_line(arguments, message, digit_folder, run, capsys):

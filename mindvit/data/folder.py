@@ -133,7 +133,6 @@ class ImageFolder(ImageDataset):
         self.classes = [imagenet_names[all_wnids.index(name)] for name in names]
         return {name: label for label, name in enumerate(names)}
 
-
     def _find_classes(self, folders, class_names, root):
         """Set `classes` to the head's; return the label of each folder."""
         self.classes = list(class_names)
@@ -170,6 +169,8 @@ def read_dataset(path):
         FileNotFoundError: there is no such file or folder, or no picture in it.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
     files = [path] if path.is_file() else list_images(path)
     if not files:
         raise FileNotFoundError(f"no pictures in {path}; expected one of {', '.join(sorted(IMAGE_SUFFIXES))} or a "

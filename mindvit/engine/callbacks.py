@@ -15,6 +15,7 @@ from mindvit.engine.loss import CountedLoss
 from mindvit.files import replacing
 from mindvit.visualize.curves import save_curves
 from mindvit.weights import save_weights
+from mindvit.weights.save import check_savable
 
 
 def step_loss(params):
@@ -165,6 +166,7 @@ class ValAccMonitor(Callback):
 
     def on_train_begin(self, run_context):
         notice_pynative()
+        check_savable(run_context.original_args().network)  # before an epoch is lost
 
     def on_train_epoch_end(self, run_context):
         params = run_context.original_args()

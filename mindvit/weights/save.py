@@ -41,14 +41,16 @@ def hugging_face_name(name, names):
     return f"{'deit' if distilled else 'vit'}.{name}" if has_head else name
 
 
-def named_arrays(network, format):
-    """{name in the format: array} of all parameters.
-
-    Raises:
-        ValueError: the library has no place for something in the network; every such thing is named.
-    """
+def check_savable(network, format="mindspore"):
+    """ValueError if the format has no place for something in the network; every such thing is named."""
     if reasons := reasons_against(format, network.arguments):
-        raise ValueError(f"format {format!r} has no place for {', '.join(reasons)}; choose another format")
+        advice = "give it by a name that ViT knows" if format == "mindspore" else "choose another format"
+        raise ValueError(f"format {format!r} has no place for {', '.join(reasons)}; {advice}")
+
+
+def named_arrays(network, format):
+    """{name in the format: array} of all parameters; see `check_savable`."""
+    check_savable(network, format)
     arrays = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
     if (scale := residual_scale(format, network.arguments)) != 1:
         arrays = {name: array * np.float32(scale) if WRITES_TO_RESIDUAL.search(name) else array
