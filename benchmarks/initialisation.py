@@ -47,7 +47,7 @@ def mnist(folder):
         Image.fromarray(pixels.reshape(28, 28).astype("uint8")).save(path)
     sizes = {"patch_size": 4, "embed_dim": 64, "num_layers": 4, "num_heads": 4, "mlp_dim": 256}
     return TrainJob(data=DataConfig(str(folder)), model=ModelConfig("vit_t_16", image_size=28, overrides=sizes),
-                    train=TrainConfig(epochs=5, lr=1e-3))
+                    train=TrainConfig(lr=1e-3))
 
 
 SETS = {"digits": digits, "mnist": mnist}
