@@ -55,7 +55,7 @@ def operations(sizes, batch):
     yield "attention", "mindvit", Attention(d, h).set_train(), [x]
     images = (batch, 3, image, image)
     yield "patches", "tutorial, Conv2d", tutorial_vit.PatchEmbedding(patch, d), [images]
-    yield "patches", "mindvit", kernels.PatchProduct(3, d, (patch, patch), "normal"), [images]
+    yield "patches", "mindvit", kernels.PatchProduct(3, d, (patch, patch), "normal", "zeros"), [images]
 
 
 def resident_mib():
