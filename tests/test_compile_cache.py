@@ -93,7 +93,8 @@ cache.kept = lambda name: taken.append(kept(name)) or taken[-1]
 set_seed(3)
 device = use_device("CPU", keep_graphs=mode != "plain")
 images, labels = Tensor(np.linspace(-1, 1, 6144, dtype=np.float32).reshape(2, 3, 32, 32)), Tensor([1, 2])
-network = ViT(32, patch_size=16, embed_dim=32, num_layers=2, num_heads=heads, mlp_dim=64, num_classes=10)
+network = ViT(32, patch_size=16, embed_dim=32, num_layers=2, num_heads=heads, mlp_dim=64, num_classes=10,
+              init="timm")
 
 
 class Mine(nn.Cell):

@@ -159,6 +159,7 @@ def test_distilled_gives_a_pair_in_training_and_its_mean_in_evaluation(mode):
 
 def test_forward_features_and_head_compose_to_the_logits():
     network = ViT(**TINY).set_train(False)
+    scatter(network)
     x = Tensor(images(2, 3, 32, 32))
     tokens = network.forward_features(x)
     assert tokens.shape == (2, 17, 32)

@@ -40,7 +40,7 @@ DATA = Path(__file__).parent / "data"
 CASES = json.loads((DATA / "cases.json").read_text())
 CASES |= {"mindvision_tiny": {}, "mindvision_tiny_representation": {}}
 TINY = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "num_layers": 2, "num_heads": 4, "mlp_dim": 128,
-        "num_classes": 10}
+        "num_classes": 10, "init": "timm"}  # timm's start has no zero head, behind which all networks are equal
 FORMATS = {"mindspore": ".ckpt", "suite": ".ckpt", "timm": ".safetensors", "huggingface": ".safetensors",
            "torchvision": ".safetensors"}
 

@@ -138,7 +138,7 @@ def test_channels_equal_timm(channels):
 
 
 SIZES = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "num_layers": 2, "num_heads": 4, "mlp_dim": 72,
-         "num_classes": 5}
+         "num_classes": 5, "init": "timm"}  # timm's start has no zero head, behind which all networks are equal
 NETWORKS = {  # what ViT can build beside its defaults
     "plain": {}, "erf": {"activation": "gelu", "norm_eps": 1e-6},
     "clip": {"activation": "quick_gelu", "norm_eps": 1e-5},

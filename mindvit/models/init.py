@@ -90,7 +90,7 @@ SCHEMES = {
         "*": normal(0.02),
     },
 }
-DEFAULT = "timm"
+DEFAULT = "flax"
 
 
 def start(name, fan_in=0, fan_out=0, scheme=DEFAULT):
