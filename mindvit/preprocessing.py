@@ -86,7 +86,7 @@ class Preprocessing:
                 f"{self.interpolation} of {self.resizer}; mean {' std '.join(numbers)}")
 
 
-# What an unmarked checkpoint of the Vision suite or of MindSpore's tutorial was published with.
+# What an unmarked checkpoint of the Vision suite or of MindSpore's tutorial was published with, and a new network has.
 SUITE = Preprocessing(predict_squash=True)
 
 

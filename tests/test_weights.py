@@ -1,6 +1,7 @@
 """Checkpoints against the logits of the libraries that made them, there and back, and against damage."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -191,7 +192,7 @@ def test_head_of_another_size(tmp_path):
     assert report.format == "timm" and "replaced     2" in str(report)
     assert np.array_equal(network.dense.weight.asnumpy(), before["dense.weight"])
     assert not np.array_equal(network.norm.gamma.asnumpy(), before["norm.gamma"])
-    fresh = from_checkpoint(case_file("torchvision_vit_representation"), num_heads=4, num_classes=3)
+    fresh = from_checkpoint(case_file("torchvision_vit_representation"), num_heads=4, num_classes=3, init="timm")
     assert fresh.dense.weight.shape == (3, 64) and 0 < fresh.dense.weight.asnumpy().std() < 0.1
     with pytest.raises(ValueError, match="head is 'drop'"):
         load_weights(network, case_file("timm_vit"), head="drop")
@@ -392,6 +393,16 @@ def test_our_own_file_rebuilds_every_network(name, tmp_path):
     assert back.arguments == network.arguments and not back.load_report.assumed
     images = ms.Tensor(np.random.default_rng(0).normal(0, 1, (2, 3, *network.arguments["image_size"])), ms.float32)
     np.testing.assert_allclose(back(images).asnumpy(), network(images).asnumpy(), atol=1e-5 if name == "lambda" else 0)
+
+
+def test_a_public_vit_needs_no_entry_of_ours(tmp_path):
+    network = create_model("vit_t_16", num_layers=1)
+    save_weights(network, str(tmp_path / "plain.ckpt"))
+    assert "mindvit" not in ms.load_checkpoint(str(tmp_path / "plain.ckpt"))
+    assert from_checkpoint(str(tmp_path / "plain.ckpt")).arguments == network.arguments | {"norm_after_pool": False}
+    network.preprocessing = dataclasses.replace(network.preprocessing, predict_squash=False)
+    save_weights(network, str(tmp_path / "own.ckpt"))
+    assert from_checkpoint(str(tmp_path / "own.ckpt")).preprocessing == network.preprocessing
 
 
 class OwnNorm(nn.LayerNorm):

@@ -24,7 +24,7 @@ from mindvit.models.kernels import (
     softmax,
     tanh,
 )
-from mindvit.preprocessing import Preprocessing
+from mindvit.preprocessing import SUITE
 
 POOLS = ("cls", "mean")
 POSITION_EMBEDDINGS = ("learned", "sincos2d", "none")
@@ -370,7 +370,7 @@ class ViT(nn.Cell):
                 raise ValueError(f"norm_eps is {str(norm_eps)[:40]!r}; give a number above 0, for example 1e-6")
             norm = functools.partial(norm, epsilon=norm_eps)
 
-        self.preprocessing, self.class_names = Preprocessing(), None
+        self.preprocessing, self.class_names = SUITE, None
         self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
         self.num_prefix_tokens = int(class_token) + int(distilled)
         self.pool, self.norm_after_pool = pool, norm_after_pool

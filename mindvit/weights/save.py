@@ -10,11 +10,12 @@ import mindspore as ms
 import numpy as np
 
 from mindvit.files import replacing
+from mindvit.weights.architecture import describe
 from mindvit.weights.build import from_checkpoint
 from mindvit.weights.export import files_beside, reasons_against, residual_scale
-from mindvit.weights.load import MARKS, write_marks
+from mindvit.weights.load import MARKS, Checkpoint, write_marks
 from mindvit.weights.names import foreign_names
-from mindvit.weights.preparation import prepared_otherwise
+from mindvit.weights.preparation import prepared_otherwise, suite_preparation
 from mindvit.weights.read import checksum
 
 FORMATS = ("mindspore", "suite", "timm", "huggingface", "torchvision")
@@ -71,11 +72,23 @@ def named_arrays(network, format):
     return result
 
 
+def needs_marks(network):
+    """Whether a file of these weights without an entry `mindvit` would be read as another network."""
+    arrays = {parameter.name: parameter for parameter in network.get_parameters()}
+    checkpoint = Checkpoint("mindspore", arrays, [], {name: [name] for name in arrays}, 0, {})
+    read = describe(checkpoint, "").arguments
+    usual = {"head_dim": read["embed_dim"] // read.get("num_heads", 1), "norm_after_pool": False,
+             "distillation_head": True, "pos_embedding": "learned"}
+    prepared = suite_preparation(network.arguments["image_size"])
+    return {**usual, **read} != network.arguments or network.preprocessing != prepared
+
+
 def save_weights(network, path, format="mindspore"):
     """Writes the weights so that reading them back, here or in the library of the format, gives the same network.
 
     A .ckpt notes the network's `arguments` and `preprocessing` in an entry `mindvit`, from which `from_checkpoint`
-    rebuilds it; `mindspore.load_param_into_net` lists that entry as not loaded. For timm and Hugging Face the files
+    rebuilds it, unless the file without one is read as the same network, as the public ViTs' are;
+    `mindspore.load_param_into_net` lists that entry as not loaded. For timm and Hugging Face the files
     that say the same to these libraries (config.json, preprocessor_config.json, with the class names) are written
     beside the weights, so that the folder opens with `timm.create_model("local-dir:FOLDER", pretrained=True)` and
     `transformers.ViTForImageClassification.from_pretrained(FOLDER)`. torchvision has no such file: there the sizes go
@@ -117,8 +130,9 @@ def save_weights(network, path, format="mindspore"):
             raise FileExistsError(f"{file} is there and does not describe this network; choose an empty folder")
     with replacing(path) as temporary:
         if suffix == ".ckpt":
-            noted = {"arguments": network.arguments, "preprocessing": dataclasses.asdict(network.preprocessing)}
-            arrays[MARKS] = write_marks(noted)
+            if needs_marks(network):
+                noted = {"arguments": network.arguments, "preprocessing": dataclasses.asdict(network.preprocessing)}
+                arrays[MARKS] = write_marks(noted)
             ms.save_checkpoint([{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()],
                                str(temporary), crc_check=True)
         else:
