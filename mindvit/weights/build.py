@@ -10,6 +10,7 @@ from mindvit.preprocessing import Preprocessing
 from mindvit.weights.architecture import describe
 from mindvit.weights.class_names import class_names
 from mindvit.weights.load import BLOCK, load_opened, open_checkpoint
+from mindvit.weights.names import listed
 from mindvit.weights.preparation import preparation
 from mindvit.weights.read import readable
 
@@ -92,6 +93,9 @@ def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overri
     checkpoint = open_checkpoint(path)
     with readable(path):
         told = describe(checkpoint, path, overrides.get("image_size"))
+        if strict and checkpoint.unknown:
+            raise ValueError(f"it does not fit any ViT here; unused: {listed(checkpoint.unknown)}. strict=False leaves "
+                             "them out")
         arguments = {**told.arguments, **overrides}
         for name in ("num_heads", "image_size"):
             if name not in arguments:
