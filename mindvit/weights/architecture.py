@@ -133,9 +133,11 @@ def told_by_marks(checkpoint, shapes):
         raise ValueError(f"its entry 'mindvit' says pos_embedding {str(noted.get('pos_embedding'))[:40]!r}, its arrays "
                          f"are {'with' if 'pos_embedding' in checkpoint.arrays else 'without'} one")
     width = checkpoint.arrays[BLOCK + "0.cell.1.out.weight"].shape[1]
-    if noted.get("num_heads", 0) * (noted.get("head_dim") or 0) != width:
-        raise ValueError(f"its entry 'mindvit' says {str(noted.get('num_heads'))[:40]} heads of "
-                         f"{str(noted.get('head_dim'))[:40]}, its shapes say {width} in all")
+    heads, head_dim = noted.get("num_heads"), noted.get("head_dim")
+    # a text or list times a number would be as long as the number says
+    if not (isinstance(heads, int) and isinstance(head_dim, int) and heads * head_dim == width):
+        raise ValueError(f"its entry 'mindvit' says {str(heads)[:40]} heads of {str(head_dim)[:40]}, its shapes say "
+                         f"{width} in all")
     check_grid(checkpoint, noted.get("image_size"), "its entry 'mindvit'")
     return noted
 
@@ -143,8 +145,7 @@ def told_by_marks(checkpoint, shapes):
 def check_grid(checkpoint, image_size, source):
     """ValueError unless the image size gives as many patches as the position embedding has entries for."""
     height, width = pair(image_size, f"image_size of {source}")
-    rows, columns = (side // patch for side, patch in zip(
-        (height, width), checkpoint.arrays["patch_embedding.conv.weight"].shape[2:]))
+    rows, columns = patch_grid(checkpoint, (height, width))
     if "pos_embedding" not in checkpoint.arrays:
         if max(height, width) > 65535:
             raise ValueError(f"{source} says image_size {image_size}; images have at most 65,535 pixels a side")
