@@ -436,7 +436,7 @@ def with_marks(path, **changes):
     ({"embed_dim": 10**6}, "says embed_dim 1000000, its shapes say 32"), ({"image_size": "big"}, "image_size"),
     ({"activation": "os.system"}, "activation is 'os.system'"), ({"norm_eps": "x" * 10**6}, "norm_eps"),
     ({"norm": "x"}, "callable"), ({"num_heads": [1]}, "heads"),
-    ({"num_heads": "x", "head_dim": 10**10}, "x heads of 10000000000"), ({"unheard_of": 1}, "unheard_of")])
+    ({"num_heads": "x", "head_dim": 10**18}, "x heads of 1000000000000000000"), ({"unheard_of": 1}, "unheard_of")])
 def test_marks_that_contradict_the_file(changes, reason, tmp_path):
     path = with_marks(tmp_path / "hostile.ckpt", **changes)
     with pytest.raises(ValueError, match=rf"hostile\.ckpt.*{reason}") as error:
