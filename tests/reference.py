@@ -30,33 +30,38 @@ def vit(weights, images, *, patch, heads, pool="cls", eps=1e-7, gelu=gelu_tanh, 
     def linear(x, name):
         return x @ p[name + ".weight"].T + p.get(name + ".bias", 0)
 
+    def norm(x, name):
+        return layer_norm(x, p[name + ".gamma"], p[name + ".beta"], eps) if name + ".gamma" in p else x
+
     b, c, height, width = images.shape
     kernel = p["patch_embedding.conv.weight"]  # (D, C, ph, pw)
     tokens = []
     for top in range(0, height, patch[0]):
         for left in range(0, width, patch[1]):
-            window = images[:, :, top:top + patch[0], left:left + patch[1]].astype(np.float64)
-            tokens.append(np.einsum("bchw,dchw->bd", window, kernel) + p["patch_embedding.conv.bias"])
+            window = images[:, :, top:top + patch[0], left:left + patch[1]].reshape(b, -1).astype(np.float64)
+            window = norm(window, "patch_embedding.norm1")
+            token = window @ kernel.reshape(len(kernel), -1).T + p["patch_embedding.conv.bias"]
+            tokens.append(norm(token, "patch_embedding.norm2"))
     x = np.stack(tokens, 1)  # (B, N, D)
     prefix = [np.broadcast_to(p[name], (b, 1, x.shape[2])) for name in ("cls", "dist") if name in p]
     x = np.concatenate([*prefix, x], 1) + p.get("pos_embedding", 0)
     layers = 1 + max(int(name.split(".")[2]) for name in p if name.startswith("transformer"))
     for i in range(layers):
         name = f"transformer.layers.{i}.0.cell"
-        y = linear(layer_norm(x, p[name + ".0.gamma"], p[name + ".0.beta"], eps), name + ".1.qkv")
+        y = linear(norm(x, name + ".0"), name + ".1.qkv")
         q, k, v = np.moveaxis(y.reshape(b, x.shape[1], 3, heads, -1), (2, 3), (0, 2))  # (B, H, N, Dh) each
         a = softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1]), -1)
-        x = x + linear(np.moveaxis(a @ v, 1, 2).reshape(b, x.shape[1], -1), name + ".1.out")
+        y = np.moveaxis(a @ v, 1, 2).reshape(b, x.shape[1], -1)
+        x = x + (linear(y, name + ".1.out") if name + ".1.out.weight" in p else y)
         name = f"transformer.layers.{i}.1.cell"
-        y = layer_norm(x, p[name + ".0.gamma"], p[name + ".0.beta"], eps)
-        x = x + linear(gelu(linear(y, name + ".1.dense1")), name + ".1.dense2")
+        x = x + linear(gelu(linear(norm(x, name + ".0"), name + ".1.dense1")), name + ".1.dense2")
     if not norm_after_pool:
-        x = layer_norm(x, p["norm.gamma"], p["norm.beta"], eps)
+        x = norm(x, "norm")
     if "dist" in p:
         return (linear(x[:, 0], "dense") + linear(x[:, 1], "dense_dist")) / 2
-    x = x[:, 0] if pool == "cls" else x[:, len(prefix):].mean(1)
+    x = x[:, 0] if pool == "cls" else x[:, len(prefix) if pool == "mean" else 0:].mean(1)
     if norm_after_pool:
-        x = layer_norm(x, p["norm.gamma"], p["norm.beta"], eps)
+        x = norm(x, "norm")
     if "representation.weight" in p:
         x = np.tanh(linear(x, "representation"))
     return linear(x, "dense") if "dense.weight" in p else x

@@ -1,10 +1,12 @@
 import functools
+import warnings
 
 import mindspore as ms
 import numpy as np
 import pytest
 import reference
 from mindspore import Tensor, nn
+from PIL import Image
 
 from mindvit import (
     VARIANTS,
@@ -58,6 +60,11 @@ CASES = {
     "representation": ({"representation_size": 24}, {}),
     "distilled": ({"distilled": True}, {}),
     "features": ({"num_classes": 0}, {}),
+    "mean of all tokens": ({"pool": "mean_all", "norm_after_pool": True}, {"pool": "all", "norm_after_pool": True}),
+    "norms around the patch product": ({"patch_norm": True, "patch_size": (8, 4), "input_channels": 2},
+                                       {"patch": (8, 4)}),
+    "no output projection": ({"num_heads": 1, "out_projection": False}, {"heads": 1}),
+    "no norms": ({"norm": None}, {}),
 }
 
 
@@ -177,6 +184,88 @@ def test_sine_cosine_positions():
     np.testing.assert_allclose(values[1 + row * 4 + column], expected, atol=1e-6)
 
 
+def resized(positions, old, new):
+    """Positions (1, N, D) of a grid brought to another by Pillow's bicubic resize, channel by channel."""
+    channels = positions[0].reshape(*old, -1).transpose(2, 0, 1)
+    channels = [np.asarray(Image.fromarray(channel).resize(new[::-1], Image.Resampling.BICUBIC))
+                for channel in channels]
+    return np.stack(channels, 2).reshape(1, -1, len(channels))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (48, 24), (16, 72)])
+@pytest.mark.parametrize("changes", [{}, {"pool": "mean", "class_token": False}, {"distilled": True}])
+def test_images_of_another_size_where_they_are_asked_for(changes, size, mode):
+    network = ViT(**TINY, dynamic_image_size=True, **changes).set_train(False)
+    weights, prefix = scatter(network), network.num_prefix_tokens
+    x = images(2, 3, *size)
+    logits = network(Tensor(x)).asnumpy()
+    patches = resized(weights["pos_embedding"][:, prefix:], (4, 4), (size[0] // 8, size[1] // 8))
+    weights["pos_embedding"] = np.concatenate([weights["pos_embedding"][:, :prefix], patches], 1)
+    expected = reference.vit(weights, x, patch=(8, 8), heads=4, pool=changes.get("pool", "cls"))
+    assert np.abs(logits - expected).max() / np.ptp(expected) < 1e-5
+    with pytest.raises(ValueError, match=r"\(2, 3, 36, 32\).*a multiple of 8"):
+        network(Tensor(images(2, 3, 36, 32)))
+
+
+def test_fixed_positions_of_another_size_are_computed_and_it_trains(mode):
+    sizes = {**TINY, "pos_embedding": "sincos2d", "embed_dim": 16}
+    network, larger = (ViT(**{**sizes, **changes}) for changes in ({"dynamic_image_size": True},
+                                                                   {"image_size": (24, 48)}))
+    weights = scatter(network)
+    for parameter in larger.trainable_params():
+        parameter.set_data(Tensor(weights[parameter.name]))
+    network.pos_embedding.set_data(ViT(**sizes).pos_embedding)
+    x = Tensor(images(2, 3, 24, 48))
+    np.testing.assert_allclose(network(x).asnumpy(), larger(x).asnumpy(), atol=2e-5)
+    learned = ViT(**TINY, dynamic_image_size=True)
+    scatter(learned)
+
+    def squares(x):
+        return (learned(x) ** 2).sum()
+
+    gradient, = ms.grad(squares, None, [learned.pos_embedding])(x)
+    assert gradient.shape == (1, 17, 32) and (np.abs(gradient.asnumpy()).max((0, 2)) > 0).all()
+
+
+def test_half_precision_of_the_options(mode):
+    """O2, as on Ascend, in graph mode and out of it."""
+    changes = {"patch_norm": True, "dynamic_image_size": True, "pool": "mean_all", "num_heads": 1,
+               "out_projection": False}
+    network = ViT(**{**TINY, **changes}).set_train(False)
+    x = images(2, 3, 40, 32)
+    whole = network(Tensor(x)).asnumpy()
+    half = ms.amp.auto_mixed_precision(network, "O2")(Tensor(x, ms.float16))
+    assert half.dtype in (ms.float16, ms.float32) and np.abs(half.asnumpy() - whole).max() <= 2e-2 * np.abs(whole).max()
+
+
+def test_the_suites_backbone():
+    """`mindvision.classification.models.backbones.ViT`: its thirteen arguments in their order, and no head."""
+    network = ViT.backbone(32, 3, 8, 32, 2, 4, 64, 1.0, 1.0, 1.0, nn.GELU, nn.LayerNorm, "cls")
+    scatter(network)
+    x = Tensor(images(2, 3, 32, 32))
+    features = network(x).asnumpy()
+    assert features.shape == (2, 32)
+    np.testing.assert_allclose(features, network.forward_features(x).asnumpy()[:, 0], atol=1e-6)
+    names = [parameter.name for parameter in ViT.backbone(pool="mean", num_layers=1).get_parameters()]
+    assert "cls" not in names and "dense.weight" not in names
+    assert ViT.backbone(num_layers=1)(Tensor(images(1, 3, 224, 224))).shape == (1, 768)  # its documented example
+
+
+def test_fewer_patches_than_the_suite_took_are_a_warning():
+    assert PatchEmbedding.MIN_NUM_PATCHES == 4
+    with pytest.warns(UserWarning, match=r"\(16, 48\) in patches of \(16, 16\) are 3 patches, fewer than the 4"):
+        PatchEmbedding((16, 48), 16, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PatchEmbedding(32, 16, 8)
+
+
+def test_a_printed_network_shows_no_addresses():
+    text = str(ViT(**TINY, patch_norm=True, init="timm"))
+    assert " at 0x" not in text and " object" not in text and "Parameter (" not in text
+    assert "kernel_size=(8, 8)" in text and "epsilon=1e-07" in text and "approximate=True" in text
+
+
 RAMP = np.concatenate([np.linspace(-12, 12, 1999), [-60, -30, 30, 60]])
 # name: (makes the cell, input, tolerance relative to the largest value)
 FORMS = {
@@ -192,7 +281,9 @@ FORMS = {
     "split heads": (lambda: kernels.SplitHeads(6), images(2, 5, 24), 0),
     "merge heads": (lambda: kernels.MergeHeads(6), images(2, 6, 5, 4), 0),
     "patches": (lambda: PatchEmbedding((8, 12), 4, 16, 3), images(2, 3, 8, 12), 2e-6),
+    "patches with norms": (lambda: PatchEmbedding((8, 12), 4, 16, 3, nn.LayerNorm), images(2, 3, 8, 12), 1e-5),
     "attention": (lambda: Attention(24, 6), images(2, 5, 24), 4e-6),
+    "attention without projection": (lambda: Attention(24, 1, out_projection=False), images(2, 5, 24), 4e-6),
     "encoder": (lambda: TransformerEncoder(24, 2, 6, 48), images(2, 5, 24), 4e-6),
 }
 
@@ -258,6 +349,9 @@ def test_tanh_is_precise():
     (lambda: DropPath(2), r"keep_prob is 2; .* \(0, 1\]"),
     (lambda: ViT(num_classes=-3), "num_classes is -3"),
     (lambda: ViT(num_layers=0), "num_layers is 0"),
+    (lambda: ViT(norm=None, norm_eps=1e-6), "norm_eps is 1e-06, but there is no norm"),
+    (lambda: ViT(norm="batch"), "norm is 'batch'; choose one of 'layer_norm', 'none'"),
+    (lambda: ViT(num_heads=2, head_dim=8, out_projection=False), "2 of head_dim 8 make 16"),
     (lambda: ViT(class_token=False), "class_token=False needs pool='mean'"),
     (lambda: ViT(distilled=True, pool="mean"), "distilled=True needs pool='cls'"),
     (lambda: ViT(embed_dim=30, num_heads=5, pos_embedding="sincos2d"), "embed_dim 30 is not divisible by 4"),

@@ -106,6 +106,9 @@ class GELU(nn.Cell):
     def construct(self, x):
         return self.form(x)
 
+    def extend_repr(self):
+        return f"approximate={self.approximate}"
+
 
 class QuickGELU(nn.Cell):
     """x sigmoid(1.702 x), the approximation of GELU that CLIP uses (Hendrycks and Gimpel, 2016, section 2).
@@ -162,6 +165,9 @@ class LayerNorm(nn.LayerNorm):
         if self.composed:
             return self.normalize(x, self.gamma, self.beta)[0]
         return super().construct(x)
+
+    def extend_repr(self):
+        return f"{self.normalized_shape}, epsilon={self.epsilon}"
 
 
 def fast(make):
@@ -262,6 +268,14 @@ class MergeHeads(Heads):
         return (self.split(dout),)
 
 
+def patches(x, patch_size):
+    """The patches (B, N, C * ph * pw) of images (B, C, H, W), row by row, each channel by channel."""
+    b, c, h, w = x.shape
+    ph, pw = patch_size
+    x = x.reshape(b, c, h // ph, ph, w // pw, pw).transpose(0, 2, 4, 1, 3, 5)  # (B, H/ph, W/pw, C, ph, pw)
+    return x.reshape(b, -1, c * ph * pw)
+
+
 class PatchProduct(nn.Conv2d):
     """A convolution whose stride is its kernel, that is, one product per patch (ViT paper, equation 1).
 
@@ -281,11 +295,16 @@ class PatchProduct(nn.Conv2d):
         self.matmul, self.add_bias = ops.MatMul(transpose_b=True), BiasAdd()
 
     def construct(self, x):
-        b, c, h, w = x.shape
-        ph, pw = self.kernel_size
         if self.composed:
-            x = x.reshape(b, c, h // ph, ph, w // pw, pw).transpose(0, 2, 4, 1, 3, 5)  # (B, H/ph, W/pw, C, ph, pw)
-            x = self.matmul(x.reshape(-1, c * ph * pw), self.weight.reshape(self.embed_dim, -1))
-            return self.add_bias(x, self.bias.astype(x.dtype)).reshape(b, -1, self.embed_dim)  # (B, N, D)
-        x = super().construct(x)  # (B, D, H/ph, W/pw)
+            return self.product(patches(x, self.kernel_size))
+        b, x = x.shape[0], super().construct(x)  # (B, D, H/ph, W/pw)
         return x.reshape(b, self.embed_dim, -1).transpose(0, 2, 1)  # (B, N, D)
+
+    def extend_repr(self):
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+
+    def product(self, x):
+        """Tokens (B, N, D) of patches (B, N, C * ph * pw)."""
+        weight = self.weight.astype(x.dtype).reshape(self.embed_dim, -1)  # outside this cell O2 does not cast it
+        rows = self.matmul(x.reshape(-1, x.shape[2]), weight)
+        return self.add_bias(rows, self.bias.astype(rows.dtype)).reshape(x.shape[0], -1, self.embed_dim)

@@ -5,6 +5,8 @@ Shapes: B images, N tokens, D embedding width, H heads, Dh width of one head.
 """
 
 import functools
+import inspect
+import warnings
 
 import mindspore as ms
 import numpy as np
@@ -21,15 +23,18 @@ from mindvit.models.kernels import (
     QuickGELU,
     SplitHeads,
     fast,
+    patches,
     softmax,
     tanh,
 )
+from mindvit.models.positions import bicubic_matrix, sincos2d
 from mindvit.preprocessing import SUITE
 
-POOLS = ("cls", "mean")
+POOLS = ("cls", "mean", "mean_all")
 POSITION_EMBEDDINGS = ("learned", "sincos2d", "none")
 ACTIVATIONS = {"gelu": functools.partial(GELU, approximate=False), "gelu_tanh": GELU, "quick_gelu": QuickGELU,
                "relu": nn.ReLU}
+NORMS = {"layer_norm": nn.LayerNorm, "none": lambda shape: nn.Identity()}
 
 
 def dense(name, in_features, out_features, has_bias=True):
@@ -61,11 +66,7 @@ def pair(value, name):
 
 def make_activation(activation):
     """The activation cell of a name in ACTIVATIONS, or of a callable that makes one."""
-    if isinstance(activation, str):
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {activation!r}; choose one of {', '.join(map(repr, ACTIVATIONS))}")
-        activation = ACTIVATIONS[activation]
-    return fast(activation)()
+    return fast(named("activation", ACTIVATIONS, activation))()
 
 
 def activation_name(cell):
@@ -75,11 +76,50 @@ def activation_name(cell):
     return {QuickGELU: "quick_gelu", nn.ReLU: "relu"}.get(type(cell))
 
 
+def named(name, table, value):
+    """What the table has under the name, or the value itself where it is no name."""
+    if not isinstance(value, str):
+        return value
+    if value not in table:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, table))}")
+    return table[value]
+
+
 @ms.ops.constexpr(check=False)
 def check_images(shape, channels, height, width):
     if len(shape) != 4 or tuple(shape[1:]) != (channels, height, width):
         raise ValueError(f"images have shape {tuple(shape)}; this network takes (batch, {channels}, {height}, {width})"
-                         ". Resize the images, or build the network with their image_size and input_channels")
+                         ". Resize the images, build the network with their image_size and input_channels, or with "
+                         "dynamic_image_size=True for images of any size")
+
+
+@ms.ops.constexpr(check=False)
+def check_whole_patches(shape, channels, patch_size):
+    if len(shape) != 4 or shape[1] != channels or shape[2] % patch_size[0] or shape[3] % patch_size[1]:
+        raise ValueError(f"images have shape {tuple(shape)}; this network takes (batch, {channels}, a multiple of "
+                         f"{patch_size[0]}, a multiple of {patch_size[1]})")
+
+
+@ms.ops.constexpr(check=False)
+def resize_matrix(old, new):
+    """The bicubic resize of a grid of patches as a constant Tensor (new patches, old patches)."""
+    return Tensor(np.kron(*(bicubic_matrix(*sides) for sides in zip(old, new))).astype(np.float32))
+
+
+@ms.ops.constexpr(check=False)
+def fixed_positions(grid, dim):
+    """The fixed position embedding of a grid of patches as a constant Tensor (1, patches, D)."""
+    return Tensor(sincos2d(grid, dim)[None].astype(np.float32))
+
+
+def make_norm(norm, width):
+    """The norm cell over the last axis: of a name in NORMS, of a callable that makes one, or none at all."""
+    return fast(named("norm", NORMS, "none" if norm is None else norm))((width,))
+
+
+def norm_name(cell):
+    """The name in NORMS of a norm cell, None for one that has none there."""
+    return {LayerNorm: "layer_norm", nn.LayerNorm: "layer_norm", nn.Identity: "none"}.get(type(cell))
 
 
 @ms.ops.constexpr(check=False)
@@ -124,14 +164,17 @@ class Attention(nn.Cell):
         attention_keep_prob (float): probability of keeping an attention weight in training.
         qkv_bias (bool): whether query, key and value have a bias.
         head_dim (int, optional): width Dh of one head; dim / num_heads by default.
+        out_projection (bool): False leaves out equation 8, as lucidrains' ViT does with one head of full width.
 
     Inputs and outputs: tokens (B, N, D).
 
     Raises:
-        ValueError: dim is not divisible by num_heads and no head_dim is given, or a probability is outside (0, 1].
+        ValueError: dim is not divisible by num_heads and no head_dim is given, the heads without a projection do not
+            make dim, or a probability is outside (0, 1].
     """
 
-    def __init__(self, dim, num_heads=8, keep_prob=1.0, attention_keep_prob=1.0, qkv_bias=True, head_dim=None):
+    def __init__(self, dim, num_heads=8, keep_prob=1.0, attention_keep_prob=1.0, qkv_bias=True, head_dim=None,
+                 out_projection=True):
         super().__init__()
         check_positive(dim=dim, num_heads=num_heads)
         check_probability(keep_prob=keep_prob, attention_keep_prob=attention_keep_prob)
@@ -148,7 +191,10 @@ class Attention(nn.Cell):
         self.thirds, self.softmax = ops.Split(1, 3), softmax()
         self.scores, self.average = ops.BatchMatMul(transpose_b=True), ops.BatchMatMul()
         self.attn_drop = nn.Dropout(p=1.0 - attention_keep_prob)
-        self.out = dense("out", num_heads * self.head_dim, dim)
+        if not out_projection and num_heads * head_dim != dim:
+            raise ValueError(f"out_projection=False needs heads that make dim {dim}; {num_heads} of head_dim {head_dim} "
+                             f"make {num_heads * head_dim}")
+        self.out = dense("out", num_heads * self.head_dim, dim) if out_projection else None
         self.out_drop = nn.Dropout(p=1.0 - keep_prob)
 
     def construct(self, x):
@@ -156,7 +202,7 @@ class Attention(nn.Cell):
         q, k, v = self.thirds(self.split_heads(self.qkv(x)))  # (B, H, N, Dh) each
         weights = self.softmax(self.scores(q * self.scale, k))  # (B, H, N, N); eq. 6
         x = self.merge_heads(self.average(self.attn_drop(weights), v))  # (B, N, H * Dh); eq. 7
-        return self.out_drop(self.out(x))  # (B, N, D); eq. 8
+        return x if self.out is None else self.out_drop(self.out(x))  # (B, N, D); eq. 8
 
 
 class FeedForward(nn.Cell):
@@ -219,8 +265,9 @@ class TransformerEncoder(nn.Cell):
         drop_path_keep_prob (float): keep probability of the last block's branches; it falls linearly with depth from
             1 in the first block (Huang et al., 2016, section 3).
         activation (str or callable): see `FeedForward`.
-        norm (callable): makes a norm cell from a shape tuple; `nn.LayerNorm` is computed as is fast on the device.
-        qkv_bias (bool), head_dim (int, optional): see `Attention`.
+        norm (callable or str, optional): makes a norm cell from a shape tuple, "layer_norm", or None or "none" for no
+            norm; `nn.LayerNorm` is computed as is fast on the device.
+        qkv_bias (bool), head_dim (int, optional), out_projection (bool): see `Attention`.
 
     Inputs and outputs: tokens (B, N, D).
 
@@ -229,18 +276,19 @@ class TransformerEncoder(nn.Cell):
     """
 
     def __init__(self, dim, num_layers, num_heads, mlp_dim, keep_prob=1.0, attention_keep_prob=1.0,
-                 drop_path_keep_prob=1.0, activation=nn.GELU, norm=nn.LayerNorm, qkv_bias=True, head_dim=None):
+                 drop_path_keep_prob=1.0, activation=nn.GELU, norm=nn.LayerNorm, qkv_bias=True, head_dim=None,
+                 out_projection=True):
         super().__init__()
         check_positive(dim=dim, num_layers=num_layers, num_heads=num_heads, mlp_dim=mlp_dim)
         check_probability(drop_path_keep_prob=drop_path_keep_prob)
         layers = []
         for i in range(num_layers):
             path_keep_prob = 1 - (1 - drop_path_keep_prob) * i / max(num_layers - 1, 1)
-            attention = Attention(dim, num_heads, keep_prob, attention_keep_prob, qkv_bias, head_dim)
+            attention = Attention(dim, num_heads, keep_prob, attention_keep_prob, qkv_bias, head_dim, out_projection)
             mlp = FeedForward(dim, mlp_dim, dim, activation, keep_prob)
             drop_path = [DropPath(path_keep_prob)] if path_keep_prob < 1 else []
             layers.append(nn.SequentialCell([
-                ResidualCell(nn.SequentialCell([fast(norm)((dim,)), branch, *drop_path]))
+                ResidualCell(nn.SequentialCell([make_norm(norm, dim), branch, *drop_path]))
                 for branch in (attention, mlp)]))
         self.layers = nn.SequentialCell(layers)
 
@@ -256,6 +304,9 @@ class PatchEmbedding(nn.Cell):
         patch_size (int or (int, int)): patch size in pixels, a number or (height, width).
         embed_dim (int): width D of a token.
         input_channels (int): channels C of the image.
+        norm (callable or str, optional): norms before and after the projection (Kumar et al., "Dual PatchNorm", 2023,
+            section 3); see `TransformerEncoder`.
+        dynamic_image_size (bool): images of any whole number of patches are taken.
 
     Inputs: images (B, C, height, width). Outputs: tokens (B, num_patches, D), row by row.
 
@@ -263,7 +314,10 @@ class PatchEmbedding(nn.Cell):
         ValueError: the image size is not divisible by the patch size; or, when called, images of another shape.
     """
 
-    def __init__(self, image_size=224, patch_size=16, embed_dim=768, input_channels=3):
+    MIN_NUM_PATCHES = 4  # the suite's limit; below it is a warning here
+
+    def __init__(self, image_size=224, patch_size=16, embed_dim=768, input_channels=3, norm=None,
+                 dynamic_image_size=False):
         super().__init__()
         self.image_size, self.patch_size = pair(image_size, "image_size"), pair(patch_size, "patch_size")
         check_positive(embed_dim=embed_dim, input_channels=input_channels)
@@ -274,28 +328,26 @@ class PatchEmbedding(nn.Cell):
                 raise ValueError(f"image {side} {image} is not divisible by patch {side} {patch}; use {advice}")
         self.grid = self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
         self.num_patches = self.grid[0] * self.grid[1]
-        self.input_channels = input_channels
+        if self.num_patches < self.MIN_NUM_PATCHES:
+            warnings.warn(f"images of {self.image_size} in patches of {self.patch_size} are {self.num_patches} "
+                          f"patches, fewer than the {self.MIN_NUM_PATCHES} that the Vision suite asked for; attention "
+                          "has little to relate", stacklevel=2)
+        self.input_channels, self.dynamic_image_size = input_channels, dynamic_image_size
         fans = input_channels * self.patch_size[0] * self.patch_size[1], embed_dim
         self.conv = PatchProduct(input_channels, embed_dim, self.patch_size, start("conv.weight", *fans),
                                  start("conv.bias", *fans))
+        self.norm1 = None if norm is None else make_norm(norm, fans[0])
+        self.norm2 = None if norm is None else make_norm(norm, embed_dim)
 
     def construct(self, x):
-        check_images(x.shape, self.input_channels, self.image_size[0], self.image_size[1])
-        return self.conv(x)
-
-
-def sincos2d(grid, dim):
-    """Fixed 2-D sine-cosine position embedding (N, D) of a (rows, columns) grid.
-
-    A quarter of the width each for sin and cos of the column and of the row, frequencies 10000^(-4i/D) (Chen et al.,
-    "An Empirical Study of Training Self-Supervised Vision Transformers", 2021; `posemb_sincos_2d` of big_vision).
-    """
-    if dim % 4:
-        raise ValueError(f"embed_dim {dim} is not divisible by 4, which the sine-cosine position embedding needs")
-    rows, columns = np.mgrid[: grid[0], : grid[1]].reshape(2, -1, 1)  # (N, 1) each
-    omega = 10000.0 ** -(np.arange(dim // 4) / max(dim // 4 - 1, 1))  # (D/4,)
-    return np.concatenate([np.sin(columns * omega), np.cos(columns * omega), np.sin(rows * omega),
-                           np.cos(rows * omega)], axis=1)
+        if self.dynamic_image_size:
+            check_whole_patches(x.shape, self.input_channels, self.patch_size)
+        else:
+            check_images(x.shape, self.input_channels, self.image_size[0], self.image_size[1])
+        if self.norm1 is None:
+            return self.conv(x)
+        x = self.norm1(patches(x, self.patch_size))  # (B, N, C * ph * pw)
+        return self.norm2(self.conv.product(x))  # (B, N, D)
 
 
 class ViT(nn.Cell):
@@ -313,8 +365,9 @@ class ViT(nn.Cell):
         attention_keep_prob (float): probability of keeping an attention weight.
         drop_path_keep_prob (float): keep probability of the last block's branches, falling linearly from 1.
         activation (str or callable): the activation of the MLPs; see `FeedForward`.
-        norm (callable): makes a norm cell from a shape tuple.
-        pool (str): "cls" reads the class token, "mean" averages the patch tokens.
+        norm (callable or str, optional): makes a norm cell from a shape tuple; see `TransformerEncoder`.
+        pool (str): "cls" reads the class token, "mean" averages the patch tokens, "mean_all" the class token too (as
+            lucidrains' ViT did).
         num_classes (int): width of the head; 0 gives the pooled features (B, D).
         qkv_bias (bool): whether query, key and value have a bias.
         head_dim (int, optional): width of one attention head; embed_dim / num_heads by default.
@@ -329,6 +382,10 @@ class ViT(nn.Cell):
         norm_eps (float, optional): epsilon of the norms; by default the norm's own (1e-7 for `nn.LayerNorm`, which the
             suite's checkpoints assume; timm and torchvision use 1e-6, Hugging Face 1e-12).
         norm_after_pool (bool): the last norm stands after the pooling instead of before (timm's `fc_norm`).
+        patch_norm (bool): norms before and after the patch projection; see `PatchEmbedding`.
+        out_projection (bool): see `Attention`.
+        dynamic_image_size (bool): images of any whole number of patches are taken, for which the position embedding is
+            resized, bicubic with antialias, or computed anew when it is fixed; each size compiles a graph of its own.
         init (str): how the parameters start: "flax" (the paper's code), "timm" or "deit"; see `mindvit.models.init`.
 
     Inputs: images (B, C, height, width). Outputs: logits (B, num_classes). A distilled network in training gives the
@@ -349,7 +406,8 @@ class ViT(nn.Cell):
                  mlp_dim=3072, keep_prob=1.0, attention_keep_prob=1.0, drop_path_keep_prob=1.0, activation=nn.GELU,
                  norm=nn.LayerNorm, pool="cls", num_classes=1000, *, qkv_bias=True, head_dim=None, embed_keep_prob=None,
                  representation_size=None, class_token=True, distilled=False, distillation_head=True,
-                 pos_embedding="learned", norm_eps=None, norm_after_pool=False, init=DEFAULT):
+                 pos_embedding="learned", norm_eps=None, norm_after_pool=False, patch_norm=False, out_projection=True,
+                 dynamic_image_size=False, init=DEFAULT):
         super().__init__()
         embed_keep_prob = keep_prob if embed_keep_prob is None else embed_keep_prob
         check_probability(keep_prob=keep_prob, embed_keep_prob=embed_keep_prob)
@@ -361,27 +419,33 @@ class ViT(nn.Cell):
             raise ValueError("class_token=False needs pool='mean' and distilled=False")
         if distilled and (pool != "cls" or representation_size and distillation_head):
             raise ValueError("distilled=True needs pool='cls' and, with its distillation_head, no representation_size")
-        if norm_after_pool and pool != "mean":
+        if norm_after_pool and pool == "cls":
             raise ValueError("norm_after_pool=True needs pool='mean'; with the class token it changes nothing")
         if num_classes:
             check_positive(num_classes=num_classes)
         if norm_eps is not None:
             if not isinstance(norm_eps, (int, float)) or not norm_eps > 0:
                 raise ValueError(f"norm_eps is {str(norm_eps)[:40]!r}; give a number above 0, for example 1e-6")
-            norm = functools.partial(norm, epsilon=norm_eps)
+            if norm in (None, "none"):
+                raise ValueError(f"norm_eps is {norm_eps}, but there is no norm; leave it out")
+            norm = functools.partial(named("norm", NORMS, norm), epsilon=norm_eps)
 
         self.preprocessing, self.class_names = SUITE, None
-        self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
+        self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels,
+                                              norm if patch_norm else None, dynamic_image_size)
         self.num_prefix_tokens = int(class_token) + int(distilled)
         self.pool, self.norm_after_pool = pool, norm_after_pool
+        self.first_pooled = 0 if pool == "mean_all" else self.num_prefix_tokens
         self.num_classes = num_classes
         self.cls_token = Parameter(initializer(start("cls"), (1, 1, embed_dim)), "cls") if class_token else None
         self.dist_token = Parameter(initializer(start("dist"), (1, 1, embed_dim)), "dist") if distilled else None
+        self.pos_embedding_kind = pos_embedding
         self.pos_embedding = self.position_parameter(pos_embedding, embed_dim)
         self.pos_dropout = nn.Dropout(p=1.0 - embed_keep_prob)
         self.transformer = TransformerEncoder(embed_dim, num_layers, num_heads, mlp_dim, keep_prob, attention_keep_prob,
-                                              drop_path_keep_prob, activation, norm, qkv_bias, head_dim)
-        self.norm = fast(norm)((embed_dim,))
+                                              drop_path_keep_prob, activation, norm, qkv_bias, head_dim,
+                                              out_projection)
+        self.norm = make_norm(norm, embed_dim)
         self.representation = None
         if representation_size:
             check_positive(representation_size=representation_size)
@@ -400,10 +464,20 @@ class ViT(nn.Cell):
             "patch_size": self.patch_embedding.patch_size, "embed_dim": embed_dim, "num_layers": num_layers,
             "num_heads": num_heads, "head_dim": block[0].cell[1].head_dim, "mlp_dim": mlp_dim,
             "activation": activation_name(block[1].cell[1].activation),
-            "norm_eps": self.norm.epsilon if type(self.norm) in (LayerNorm, nn.LayerNorm) else None, "pool": pool,
+            "norm": norm_name(self.norm), "norm_eps": getattr(self.norm, "epsilon", None), "pool": pool,
             "norm_after_pool": norm_after_pool, "num_classes": num_classes, "qkv_bias": qkv_bias,
             "representation_size": representation_size, "class_token": class_token, "distilled": distilled,
-            "distillation_head": distillation_head, "pos_embedding": pos_embedding}
+            "distillation_head": distillation_head, "pos_embedding": pos_embedding, "patch_norm": patch_norm,
+            "out_projection": out_projection, "dynamic_image_size": dynamic_image_size}
+
+    @classmethod
+    def backbone(cls, *arguments, **options):
+        """The Vision suite's `ViT`, which is a backbone: the same arguments in the same order, pooled features (B, D).
+
+        Under pool="mean" it has no class token there.
+        """
+        given = inspect.signature(cls).bind(*arguments, **options).arguments
+        return cls(**{"num_classes": 0, "class_token": given.get("pool", "cls") == "cls", **given})
 
     def position_parameter(self, kind, embed_dim):
         """The position embedding (1, prefix + patches, D), or None."""
@@ -418,7 +492,7 @@ class ViT(nn.Cell):
 
     def embed(self, x):
         """Tokens (B, prefix + patches, D) that enter the encoder, from images (B, C, height, width); ViT, eq. 1."""
-        x = self.patch_embedding(x)  # (B, patches, D)
+        shape, x = x.shape, self.patch_embedding(x)  # (B, patches, D)
         # Under O2 the patch tokens are float16 and these parameters, used outside a cell of theirs, are not: cast.
         prefix = ()
         if self.cls_token is not None:
@@ -427,9 +501,22 @@ class ViT(nn.Cell):
             prefix += (ops.tile(self.dist_token.astype(x.dtype), (x.shape[0], 1, 1)),)
         if prefix:
             x = ops.concat(prefix + (x,), 1)  # (B, prefix + patches, D)
-        if self.pos_embedding is not None:
-            x = x + ops.tile(self.pos_embedding.astype(x.dtype), (x.shape[0], 1, 1))
+        positions = self.positions(shape)
+        if positions is not None:
+            x = x + ops.tile(positions.astype(x.dtype), (x.shape[0], 1, 1))
         return self.pos_dropout(x)
+
+    def positions(self, shape):
+        """The position embedding (1, prefix + patches, D) for images of that shape, or None."""
+        if self.pos_embedding is None or shape[2:] == self.patch_embedding.image_size:
+            return self.pos_embedding
+        grid = shape[2] // self.patch_embedding.patch_size[0], shape[3] // self.patch_embedding.patch_size[1]
+        if self.pos_embedding_kind == "sincos2d":
+            patches = fixed_positions(grid, self.pos_embedding.shape[2])
+        else:
+            matrix = resize_matrix(self.patch_embedding.grid, grid)
+            patches = ops.matmul(matrix, self.pos_embedding[:, self.num_prefix_tokens:])
+        return ops.concat((self.pos_embedding[:, :self.num_prefix_tokens], patches), 1)
 
     def forward_features(self, x):
         """Tokens (B, prefix + patches, D) after the encoder and, unless it stands after the pooling, the norm."""
@@ -440,7 +527,7 @@ class ViT(nn.Cell):
         """Logits (B, num_classes), or pooled features without a head, from the tokens of `forward_features`."""
         if self.distillation_head:
             return self.distilled_head(x)
-        x = x[:, 0] if self.pool == "cls" else ops.mean(x[:, self.num_prefix_tokens:], 1)  # (B, D)
+        x = x[:, 0] if self.pool == "cls" else ops.mean(x[:, self.first_pooled:], 1)  # (B, D)
         if self.norm_after_pool:
             x = self.norm(x)
         if self.representation is not None:

@@ -4,21 +4,7 @@ import math
 
 import numpy as np
 
-
-def bicubic_matrix(old, new):
-    """The matrix (new, old) of a one-dimensional bicubic resize with antialias, as PyTorch and Pillow do it.
-
-    Keys' kernel with a = -0.5, stretched by old / new when the size shrinks; each row sums to 1.
-    """
-    scale = old / new
-    stretch = max(scale, 1.0)
-    centers = (np.arange(new)[:, None] + 0.5) * scale
-    x = np.abs((np.arange(old) + 0.5 - centers) / stretch)  # (new, old)
-    a = -0.5
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = a * (((x - 5) * x + 8) * x - 4)
-    weights = np.where(x < 1, near, np.where(x < 2, far, 0.0))
-    return weights / weights.sum(1, keepdims=True)
+from mindvit.models.positions import bicubic_matrix
 
 
 def square(patches):
