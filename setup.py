@@ -28,7 +28,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "hypothesis", "scikit-learn", "scikit-image", "ruff"],
-        "libraries": ["transformers", "torch==2.13.0"],  # other libraries' models, for the tests marked `libraries`
+        "libraries": ["transformers", "torch==2.13.0", "vit-pytorch"],  # other libraries' models, for the tests marked `libraries`
     },
     entry_points={"console_scripts": ["mindvit=mindvit.cli:main"]},
 )

@@ -382,7 +382,9 @@ NETWORKS = {  # everything that shapes do not tell
     "partial": {"activation": functools.partial(nn.GELU, approximate=False)},
     "numpy": {"num_layers": np.int64(2)}, "one head": {"num_heads": 1},
     "student": {"distilled": True, "distillation_head": False}, "headless": {"num_classes": 0},
-    "partial norm": {"norm": functools.partial(nn.LayerNorm, epsilon=0.1)}}
+    "partial norm": {"norm": functools.partial(nn.LayerNorm, epsilon=0.1)}, "no norms": {"norm": None},
+    "patch norms": {"patch_norm": True}, "no projection": {"num_heads": 1, "out_projection": False},
+    "mean of all": {"pool": "mean_all"}, "any size": {"dynamic_image_size": True}}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -150,10 +150,13 @@ NETWORKS = {  # what ViT can build beside its defaults
     "no qkv bias": {"qkv_bias": False}, "representation": {"representation_size": 24, "activation": "gelu"},
     "pooler": {"representation_size": 24, "num_classes": 0}, "headless": {"num_classes": 0},
     "distilled": {"distilled": True}, "one head": {"distilled": True, "distillation_head": False},
-    "distilled, headless": {"distilled": True, "num_classes": 0}}
+    "distilled, headless": {"distilled": True, "num_classes": 0}, "mean of all": {"pool": "mean_all"},
+    "mean of all, norm after": {"pool": "mean_all", "norm_after_pool": True}, "any size": {"dynamic_image_size": True},
+    "patch norms": {"patch_norm": True}, "no projection": {"num_heads": 1, "out_projection": False},
+    "no norms": {"norm": None}}
 REFUSED = {
-    "timm": {"wide heads", "representation", "pooler", "one head"},
-    "huggingface": {"mean", "norm after", "no class token", "neither", "no positions", "wide heads", "representation"},
+    "timm": {"wide heads", "representation", "pooler", "one head", "patch norms", "no projection", "no norms"},
+    "huggingface": {"mean of all", "mean of all, norm after", "patch norms", "no projection", "no norms", "mean", "norm after", "no class token", "neither", "no positions", "wide heads", "representation"},
     "torchvision": NETWORKS.keys() - {"erf", "representation"}}
 
 
@@ -229,7 +232,9 @@ TIMM = {  # arguments of timm's VisionTransformer: what ViT must build, or the w
     "registers": ({"reg_tokens": 2}, "reg_tokens 2"), "layer scale": ({"init_values": 0.1}, "init_values 0.1"),
     "qk_norm": ({"qk_norm": True}, "qk_norm True"), "heads": ({"num_heads": 6}, None),
     "no positions": ({"pos_embed": "none"}, None), "rectangle": ({"img_size": [16, 48]}, None),
-    "prefix": ({"global_pool": "avg", "pool_include_prefix": True}, "pool_include_prefix True"),
+    "prefix": ({"global_pool": "avg", "pool_include_prefix": True}, None),
+    "prefix, norm before": ({"global_pool": "avg", "pool_include_prefix": True, "fc_norm": False}, None),
+    "any size": ({"dynamic_img_size": True}, None),
     "no_embed_class, rectangle": ({"no_embed_class": True, "img_size": [16, 48]}, None)}
 
 
@@ -250,6 +255,10 @@ def test_timms_config(name, tmp_path):
     check(network, model, arguments["img_size"])
     assert network.class_names[3] == "n3"
     expected = {"position embedding"} if "no_embed_class" in name else set()
+    if name == "any size":
+        x = images(48)
+        logits = model(torch.from_numpy(x)).detach().numpy()
+        assert np.abs(network(ms.Tensor(x)).asnumpy() - logits).max() < 1e-5 * np.ptp(logits)
     assert {sentence.rsplit(" the class", 1)[0] for sentence in network.load_report.assumed} == expected
 
 

@@ -81,7 +81,8 @@ def named(name, table, value):
     if not isinstance(value, str):
         return value
     if value not in table:
-        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, table))}")
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, table))}, or give a callable that "
+                         "makes the cell")
     return table[value]
 
 

@@ -17,7 +17,8 @@ USUAL_HEADS = {variant.embed_dim: variant.num_heads for variant in VARIANTS.valu
 # Activation and epsilon of each library's ViT, for a file that says neither.
 USUAL = {"mindspore": ("gelu_tanh", 1e-7), "suite": ("gelu_tanh", 1e-7), "mindcv": ("gelu_tanh", 1e-7),
          "timm": ("gelu", 1e-6), "huggingface": ("gelu", 1e-12), "torchvision": ("gelu", 1e-6),
-         "google": ("gelu", 1e-6)}
+         "google": ("gelu", 1e-6), "vit_pytorch": ("gelu", 1e-5)}
+VIT_PYTORCH_HEAD = 64  # its dim_head, unless one gives another
 
 # transformers' names of activations that ViT has, the first of each being written; others are refused by name.
 HUGGING_FACE_ACTIVATIONS = {
@@ -38,10 +39,11 @@ TIMM_ARCHITECTURES = {
                      "vit_so400m_patch16_siglip_gap_512"), {"activation": "gelu_tanh"})}
 # timm's model_args: those that the shapes tell or that act in training only, and those that are read.
 TIMM_TOLD_BY_SHAPES = {"patch_size", "in_chans", "embed_dim", "depth", "mlp_ratio", "qkv_bias", "class_token",
-                       "no_embed_class", "pos_embed", "num_classes", "dynamic_img_size", "dynamic_img_pad",
+                       "no_embed_class", "pos_embed", "num_classes", "dynamic_img_pad",
                        "strict_img_size", "weight_init", "fix_init", "drop_rate", "pos_drop_rate",
                        "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "distilled_training"}
-TIMM_READ = {"num_heads", "img_size", "global_pool", "fc_norm", "act_layer", "norm_layer"}
+TIMM_READ = {"num_heads", "img_size", "global_pool", "fc_norm", "act_layer", "norm_layer", "dynamic_img_size",
+             "pool_include_prefix"}
 TIMM_NEUTRAL = {"proj_bias": True, "final_norm": True}  # any other argument must be None or False
 TIMM_POOLS = {"token": "cls", "avg": "mean"}
 
@@ -76,13 +78,21 @@ def told_by_shapes(checkpoint):
         return arrays[name].shape
 
     embed_dim, input_channels, *patch_size = shape("patch_embedding.conv.weight")
-    width = shape(BLOCK + "0.cell.1.out.weight")[1]
+    shape(BLOCK + "0.cell.1.qkv.weight")
+    width = checkpoint.attention_width()
+    projected = BLOCK + "0.cell.1.out.weight" in arrays
+    if not projected and "arguments" not in checkpoint.marks and (
+            checkpoint.library != "vit_pytorch" or width != embed_dim):  # it leaves one head of full width as it is
+        shape(BLOCK + "0.cell.1.out.weight")
     hidden = shape(BLOCK + "1.cell.1.dense1.weight")[0]
     has_head = bool(arrays.keys() & {"dense.weight", "dense.bias"})
     told = {"patch_size": tuple(patch_size), "input_channels": input_channels, "embed_dim": embed_dim,
             "num_layers": count_blocks(arrays), "mlp_dim": hidden, "qkv_bias": BLOCK + "0.cell.1.qkv.bias" in arrays,
             "num_classes": shape("dense.weight")[0] if has_head else 0, "class_token": "cls" in arrays,
-            "distilled": "dist" in arrays, "representation_size": None}
+            "distilled": "dist" in arrays, "representation_size": None, "out_projection": projected,
+            "patch_norm": "patch_embedding.norm1.gamma" in arrays}
+    if checkpoint.library == "vit_pytorch" and not projected:
+        told["num_heads"] = 1
     if "representation.weight" in arrays:
         told["representation_size"] = shape("representation.weight")[0]
     if "dist" in arrays:
@@ -132,7 +142,7 @@ def told_by_marks(checkpoint, shapes):
     if ("pos_embedding" in checkpoint.arrays) != (noted.get("pos_embedding") != "none"):
         raise ValueError(f"its entry 'mindvit' says pos_embedding {str(noted.get('pos_embedding'))[:40]!r}, its arrays "
                          f"are {'with' if 'pos_embedding' in checkpoint.arrays else 'without'} one")
-    width = checkpoint.arrays[BLOCK + "0.cell.1.out.weight"].shape[1]
+    width = checkpoint.attention_width()
     heads, head_dim = noted.get("num_heads"), noted.get("head_dim")
     # a text or list times a number would be as long as the number says
     if not (isinstance(heads, int) and isinstance(head_dim, int) and heads * head_dim == width):
@@ -206,7 +216,8 @@ def told_by_timm(checkpoint, config):
     for name, value in arguments.items():
         if name not in TIMM_TOLD_BY_SHAPES | TIMM_READ and value not in (None, TIMM_NEUTRAL.get(name, False)):
             raise ValueError(f"config.json beside it has model_args {name} {value!r}, which mindvit's ViT has not")
-    told = {"activation": "gelu", "norm_eps": USUAL["timm"][1], **architecture_arguments(architecture)}
+    told = {"activation": "gelu", "norm_eps": USUAL["timm"][1], **architecture_arguments(architecture),
+            "dynamic_image_size": bool(arguments.get("dynamic_img_size"))}
     if (activation := arguments.get("act_layer")) is not None:
         if activation not in ACTIVATIONS:  # mindvit has timm's names
             raise ValueError(f"config.json beside it has act_layer {activation!r}; known are {', '.join(ACTIVATIONS)}")
@@ -219,7 +230,8 @@ def told_by_timm(checkpoint, config):
         raise ValueError(f"config.json beside it has global_pool {pool!r}; known are {', '.join(TIMM_POOLS)}"
                          f"{', with a distillation token token only' if 'dist' in checkpoint.arrays else ''}")
     # With the class token alone, the norm before and after pooling are the same.
-    told |= {"pool": TIMM_POOLS[pool], "norm_after_pool": pool == "avg" and checkpoint.norm_after_pool()}
+    told |= {"pool": "mean_all" if pool == "avg" and arguments.get("pool_include_prefix") else TIMM_POOLS[pool],
+             "norm_after_pool": pool == "avg" and checkpoint.norm_after_pool()}
     if arguments.get("num_heads") is not None:
         told["num_heads"] = arguments["num_heads"]
     elif "num_heads" not in told and architecture.startswith(("vit_", "deit_", "eva_", "flexivit_")):
@@ -242,13 +254,14 @@ def class_names_of_timm(config):
     return [str(descriptions.get(label, label)) for label in labels]
 
 
-def describe(checkpoint, path, image_size=None):
+def describe(checkpoint, path, image_size=None, pool=None):
     """The Description of a Checkpoint at `path`.
 
     Args:
         checkpoint (Checkpoint): the open file.
         path (str): where it lies; its library's config.json is looked for beside it.
         image_size (int or (int, int), optional): the image size that the user gives.
+        pool (str, optional): the pooling that the user gives.
     """
     result = Description(told_by_shapes(checkpoint), {})
     arguments = result.arguments
@@ -285,20 +298,28 @@ def describe(checkpoint, path, image_size=None):
                           f"its {patches} patches as a square")
     else:
         arguments["pos_embedding"] = "none"
-    assume_the_rest(checkpoint, result)
+    assume_the_rest(checkpoint, result, pool)
     return result
 
 
-def assume_the_rest(checkpoint, result):
+def assume_the_rest(checkpoint, result, pool):
     """Fills what neither shapes nor a config told with the usual, and notes the reason."""
     arguments, library = result.arguments, checkpoint.library
-    embed_dim, width = arguments["embed_dim"], checkpoint.arrays[BLOCK + "0.cell.1.out.weight"].shape[1]
-    if width == embed_dim:
+    embed_dim, width = arguments["embed_dim"], checkpoint.attention_width()
+    if library == "vit_pytorch":
+        if width % VIT_PYTORCH_HEAD == 0:
+            result.assume("num_heads", width // VIT_PYTORCH_HEAD, f"vit-pytorch's usual heads of {VIT_PYTORCH_HEAD}")
+        channels, *sides = checkpoint.arrays["patch_embedding.conv.weight"].shape[1:]
+        result.assumed["patches"] = f"{' x '.join(map(str, sides))} with {channels} channels, which make their values"
+    elif width == embed_dim:
         result.assume("num_heads", USUAL_HEADS.get(embed_dim), f"usual for width {embed_dim}")
     activation, epsilon = USUAL[library]
     result.assume("activation", activation, f"usual in files of {library}")
     result.assume("norm_eps", epsilon, f"usual in files of {library}")
-    if checkpoint.norm_after_pool():
+    if library == "vit_pytorch" and arguments["class_token"]:
+        result.assume("pool", "cls", "the file has a class token; vit-pytorch's pool='mean' is pool='mean_all' here")
+        arguments["norm_after_pool"] = pool not in (None, "cls") and checkpoint.norm_after_pool()
+    elif checkpoint.norm_after_pool():
         result.assume("pool", "mean", "timm's fc_norm goes with it")
         result.assume("norm_after_pool", True, "the norm is called fc_norm")
     elif arguments["class_token"]:

@@ -17,7 +17,7 @@ from mindvit.weights.read import readable
 
 def is_whole(checkpoint):
     """Whether the file has the parts that every ViT has, by which it can be described."""
-    return {"patch_embedding.conv.weight", BLOCK + "0.cell.1.out.weight", BLOCK + "1.cell.1.dense1.weight"
+    return {"patch_embedding.conv.weight", BLOCK + "0.cell.1.qkv.weight", BLOCK + "1.cell.1.dense1.weight"
             } <= checkpoint.arrays.keys()
 
 
@@ -51,16 +51,16 @@ def load_weights(network, path, strict=True, head="auto"):
         ValueError: see `read_checkpoint`; shapes that do not fit; values that are not finite; with strict, missing or
             unused parameters.
     """
-    path = os.fspath(path)
-    checkpoint = open_checkpoint(path)
+    path, arguments = os.fspath(path), network.arguments
+    checkpoint = open_checkpoint(path, arguments["patch_size"], arguments["input_channels"])
     with readable(path):
         if not is_whole(checkpoint):
             return load_opened(network, checkpoint, strict, head, {})
-        told = describe(checkpoint, path)
+        told = describe(checkpoint, path, pool=arguments["pool"])
         report = load_opened(network, checkpoint, strict, head, told.arguments)
         network.preprocessing, report.assumed = evaluation(checkpoint, path, network)
     for name in ("num_heads", "activation", "norm_eps", "pool", "norm_after_pool"):
-        own, files = network.arguments[name], told.arguments.get(name, network.arguments[name])
+        own, files = arguments[name], told.arguments.get(name, arguments[name])
         if own != files:
             reason = f" ({told.assumed[name]})" if name in told.assumed else ""
             report.assumed.append(f"{name} {own}, as the network was built; the file's is {files}{reason}")
@@ -90,9 +90,9 @@ def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overri
     """
     path = os.fspath(path)
     check_arguments(overrides)
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, overrides.get("patch_size"), overrides.get("input_channels"))
     with readable(path):
-        told = describe(checkpoint, path, overrides.get("image_size"))
+        told = describe(checkpoint, path, overrides.get("image_size"), overrides.get("pool"))
         if strict and checkpoint.unknown:
             raise ValueError(f"it does not fit any ViT here; unused: {listed(checkpoint.unknown)}. strict=False leaves "
                              "them out")
@@ -101,9 +101,9 @@ def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overri
             if name not in arguments:
                 raise ValueError(f"it does not tell {name}; give it, as in from_checkpoint(path, {name}=...), on the "
                                  f"command line --model.overrides.{name} (of convert --overrides.{name})")
-        width = checkpoint.arrays[BLOCK + "0.cell.1.out.weight"].shape[1]
-        if "head_dim" not in overrides and width % max(arguments["num_heads"], 1) == 0:
-            arguments["head_dim"] = width // max(arguments["num_heads"], 1)
+        width, num_heads = checkpoint.attention_width(), max(arguments["num_heads"], 1)
+        if "head_dim" not in overrides and width % num_heads == 0:
+            arguments["head_dim"] = width // num_heads
         with no_init_parameters():  # the values come from the file
             network = ViT(**arguments)
         report = network.load_report = load_opened(network, checkpoint, strict, head, told.arguments)

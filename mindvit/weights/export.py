@@ -16,7 +16,11 @@ def reasons_against(format, arguments):
     words = {name: f"{name}={a[name]!r}" for name in a}
     table = [  # (formats, whether the network has it, what it is)
         ("mindspore suite timm huggingface torchvision", a["activation"] is None, "an activation without a name"),
-        ("mindspore suite timm huggingface torchvision", a["norm_eps"] is None, "a norm other than LayerNorm"),
+        ("mindspore suite timm huggingface torchvision", a["norm"] is None, "a norm other than LayerNorm"),
+        ("suite timm huggingface torchvision", a["norm"] == "none", "no norms"),
+        ("suite timm huggingface torchvision", a["patch_norm"], words["patch_norm"]),
+        ("suite timm huggingface torchvision", not a["out_projection"], words["out_projection"]),
+        ("suite", a["pool"] == "mean_all", words["pool"]),
         ("suite timm huggingface torchvision", a["num_heads"] * a["head_dim"] != a["embed_dim"],
          f"{a['num_heads']} heads of {words['head_dim']}, which do not make embed_dim {a['embed_dim']}"),
         ("suite", a["activation"] != "gelu_tanh", words["activation"]),
@@ -26,7 +30,7 @@ def reasons_against(format, arguments):
         ("torchvision", a["input_channels"] != 3, words["input_channels"]),
         ("suite torchvision", not a["qkv_bias"], words["qkv_bias"]),
         ("suite huggingface torchvision", a["pos_embedding"] == "none", words["pos_embedding"]),
-        ("huggingface torchvision", a["pool"] == "mean", words["pool"]),
+        ("huggingface torchvision", a["pool"] != "cls", words["pool"]),
         ("suite", a["pool"] == "mean" and a["class_token"], "pool='mean' with a class token"),
         ("suite", a["norm_after_pool"], words["norm_after_pool"]),
         ("suite torchvision", a["distilled"], "a distillation token"),
@@ -45,7 +49,7 @@ def residual_scale(format, arguments):
 
     LayerNorm of c x with epsilon c^2 e is LayerNorm of x with epsilon e, and nothing but norms reads the stream.
     """
-    return math.sqrt(FIXED_EPSILON.get(format, arguments["norm_eps"]) / arguments["norm_eps"])
+    return math.sqrt(FIXED_EPSILON[format] / arguments["norm_eps"]) if format in FIXED_EPSILON else 1
 
 
 def one_or_both(size):
@@ -61,14 +65,15 @@ def timm_config(network):
     name = next((variant.timm_name for variant in VARIANTS.values()
                  if own == {name: getattr(variant, name) for name in sizes}),
                 "deit_base_distilled_patch16" if a["distilled"] else "vit_base_patch16")
-    pool = "avg" if a["pool"] == "mean" else "token"
+    pool = "token" if a["pool"] == "cls" else "avg"
     model_args = {
         "img_size": list(a["image_size"]), "patch_size": list(a["patch_size"]), "in_chans": a["input_channels"],
         "embed_dim": a["embed_dim"], "depth": a["num_layers"], "num_heads": a["num_heads"],
         "mlp_ratio": (a["mlp_dim"] + 0.5) / a["embed_dim"],  # timm takes the whole part of embed_dim * mlp_ratio
         "qkv_bias": a["qkv_bias"], "class_token": a["class_token"], "global_pool": pool,
-        "fc_norm": a["norm_after_pool"], "act_layer": a["activation"],
-        "pos_embed": "none" if a["pos_embedding"] == "none" else "learn"}
+        "fc_norm": a["norm_after_pool"], "act_layer": a["activation"], "dynamic_img_size": a["dynamic_image_size"],
+        "pos_embed": "none" if a["pos_embedding"] == "none" else "learn",
+        "pool_include_prefix": a["pool"] == "mean_all"}
     config = {"architecture": f"{name}_224", "num_classes": a["num_classes"], "num_features": a["embed_dim"],
               "global_pool": pool, "model_args": model_args,
               "pretrained_cfg": {"input_size": [a["input_channels"], *a["image_size"]], "fixed_input_size": True,

@@ -60,7 +60,11 @@ class Checkpoint:
     marks: dict  # what `save_weights` noted because names and shapes do not tell it
 
     def norm_after_pool(self):
-        return any(name.startswith("fc_norm.") for name in self.sources.get("norm.gamma", ()))
+        return any(name.startswith(("fc_norm.", "mlp_head.0.")) for name in self.sources.get("norm.gamma", ()))
+
+    def attention_width(self):
+        """Width of all heads together."""
+        return self.arrays[BLOCK + "0.cell.1.qkv.weight"].shape[0] // 3
 
     def prefix(self):
         """How many leading entries of the position embedding belong to tokens that are no patches."""
@@ -81,6 +85,40 @@ def from_flax(name, array):
 
 
 FLAX_DIMENSIONS = {"qkv.weight": 3, "qkv.bias": 2, "out.weight": 3}
+
+
+def from_vit_pytorch(name, array, patch):
+    """An array of lucidrains' vit-pytorch, whose patches (C, ph, pw) run channels last, in the layout of `name`."""
+    channels, height, width = patch
+    if name == "patch_embedding.conv.weight":
+        return array.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)  # (D, ph pw C) -> (D, C, ph, pw)
+    if name.startswith("patch_embedding.norm1"):
+        return array.reshape(height, width, channels).transpose(2, 0, 1).reshape(-1)  # (ph pw C) -> (C ph pw)
+    return array[None] if name in ("cls", "pos_embedding") and array.ndim == 2 else array  # lately without the batch
+
+
+def vit_pytorch_dimensions(stored, sources):
+    """How many dimensions the arrays of a vit-pytorch file have that are laid out otherwise than here."""
+    return {"patch_embedding.conv.weight": 2} | {
+        name: len(stored[part].shape) for name in ("cls", "pos_embedding") for part in sources.get(name, ())
+        if len(stored[part].shape) == 2}
+
+
+def patch_shape(values, patch_size, input_channels):
+    """(C, ph, pw) of patches of so many values: as given, else square ones of 3 channels, else of 1.
+
+    Raises:
+        ValueError: they are neither.
+    """
+    if patch_size is not None:
+        height, width = pair(patch_size, "patch_size")
+        if values % (height * width) == 0 and input_channels in (None, values // (height * width)):
+            return values // (height * width), height, width
+    for channels in (3, 1) if input_channels is None else (input_channels,):
+        if values % channels == 0 and (side := square(values // channels)):
+            return channels, *side
+    raise ValueError(f"its patches have {values} values, not square ones of {input_channels or '3 or 1'} channels; "
+                     "give patch_size and input_channels")
 
 
 def write_marks(marks):
@@ -109,21 +147,40 @@ def check_dimensions(name, shape, special=()):
         raise ValueError(f"{name} has shape {tuple(shape)}; it needs {expected} dimensions of at least 1")
 
 
-def open_checkpoint(path):
-    """The Checkpoint in a file; no values are read yet. Raises ValueError, naming the file, for any that is not one."""
+def open_checkpoint(path, patch_size=None, input_channels=None):
+    """The Checkpoint in a file; no values are read yet.
+
+    Args:
+        path (str): the file.
+        patch_size (int or (int, int), optional), input_channels (int, optional): the network's, for a file that tells
+            only how many values a patch has.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is no checkpoint; the message names it.
+    """
     stored = dict(read_arrays(path))
     with readable(path):
         marks = read_marks(np.asarray(stored.pop(MARKS))) if MARKS in stored else {}
         library, sources, unknown = recognise(stored)
+        special = {}
+        if library == "google":
+            special = FLAX_DIMENSIONS
+        elif library == "vit_pytorch":
+            if "cls" in sources and stored[sources["cls"][0]].shape[0] == 0:  # how it writes that there is none
+                del sources["cls"]
+            special = vit_pytorch_dimensions(stored, sources)
 
         def layout(name, arrays):
             if library == "google":
                 arrays = [from_flax(name, array) for array in arrays]
+            elif library == "vit_pytorch":
+                arrays = [from_vit_pytorch(name, array, patch) for array in arrays]
             return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
         def to_native(name, parts):
             for part in parts:
-                check_dimensions(name, stored[part].shape, FLAX_DIMENSIONS if library == "google" else ())
+                check_dimensions(name, stored[part].shape, special)
 
             def read():
                 return layout(name, [np.asarray(stored[part]) for part in parts])
@@ -132,6 +189,11 @@ def open_checkpoint(path):
             shape = layout(name, [np.broadcast_to(np.bool_(0), stored[part].shape) for part in parts]).shape
             return StoredArray(shape, read)
 
+        patch = None
+        if library == "vit_pytorch" and "patch_embedding.conv.weight" in sources:
+            weight = stored[sources["patch_embedding.conv.weight"][0]]
+            check_dimensions("patch_embedding.conv.weight", weight.shape, special)
+            patch = patch_shape(weight.shape[1], patch_size, input_channels)
         arrays = {name: to_native(name, parts) for name, parts in sources.items()}
         num_heads = 0
         if library == "google" and BLOCK + "0.cell.1.qkv.weight" in sources:
@@ -147,8 +209,8 @@ def read_checkpoint(path):
 
     Returns:
         ({name of mindvit: array}, format): arrays have a `shape` and are read from the file by `np.asarray`; format
-        is the library whose names the file has ("mindspore", "suite", "mindcv", "timm", "huggingface", "torchvision" or
-        "google").
+        is the library whose names the file has ("mindspore", "suite", "mindcv", "timm", "huggingface", "torchvision",
+        "google" or "vit_pytorch").
 
     Raises:
         FileNotFoundError: no such file.
@@ -197,7 +259,7 @@ def load_opened(network, checkpoint, strict, head, told):
         checkpoint = with_zero_positions(checkpoint)
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
     arrays = dict(checkpoint.arrays)
-    if checkpoint.library in ("timm", "mindcv") and \
+    if checkpoint.library in ("timm", "mindcv", "vit_pytorch") and \
             told.get("norm_after_pool", checkpoint.norm_after_pool()) != network.norm_after_pool:
         # The same norm at another place is another parameter.
         arrays = {name: array for name, array in arrays.items() if not name.startswith("norm.")}

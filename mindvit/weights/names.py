@@ -8,33 +8,41 @@ PAIR = ("weight", "bias")
 # The first column is mindvit's (MindSpore's tutorial). {i} is a block's number, {p} weight and bias (each column has
 # its own words for them below, by norm or not), {qkv} stands for the three names of query, key and value.
 TABLE = [
-    # mindspore, timm, huggingface, torchvision, google
-    ("cls", "cls_token", "embeddings.cls_token", "class_token", "cls"),
-    ("dist", "dist_token", "embeddings.distillation_token", None, None),
+    # mindspore, timm, huggingface, torchvision, google, vit_pytorch
+    ("cls", "cls_token", "embeddings.cls_token", "class_token", "cls", "cls_token"),
+    ("dist", "dist_token", "embeddings.distillation_token", None, None, None),
     ("pos_embedding", "pos_embed", "embeddings.position_embeddings", "encoder.pos_embedding",
-     "Transformer/posembed_input/pos_embedding"),
+     "Transformer/posembed_input/pos_embedding", "pos_embedding"),
     ("patch_embedding.conv.{p}", "patch_embed.proj.{p}", "embeddings.patch_embeddings.projection.{p}", "conv_proj.{p}",
-     "embedding/{p}"),
+     "embedding/{p}", "to_patch_embedding.2.{p}"),
+    ("patch_embedding.norm1.{p}", None, None, None, None, "to_patch_embedding.1.{p}"),
+    ("patch_embedding.norm2.{p}", None, None, None, None, "to_patch_embedding.3.{p}"),
     ("transformer.layers.{i}.0.cell.0.{p}", "blocks.{i}.norm1.{p}", "layers.{i}.layernorm_before.{p}",
-     "encoder.layers.encoder_layer_{i}.ln_1.{p}", "Transformer/encoderblock_{i}/LayerNorm_0/{p}"),
+     "encoder.layers.encoder_layer_{i}.ln_1.{p}", "Transformer/encoderblock_{i}/LayerNorm_0/{p}",
+     "transformer.layers.{i}.0.norm.{p}"),
     ("transformer.layers.{i}.0.cell.1.qkv.{p}", "blocks.{i}.attn.qkv.{p}", "layers.{i}.attention.{qkv}_proj.{p}",
      "encoder.layers.encoder_layer_{i}.self_attention.in_proj_{p}",
-     "Transformer/encoderblock_{i}/MultiHeadDotProductAttention_1/{qkv}/{p}"),
+     "Transformer/encoderblock_{i}/MultiHeadDotProductAttention_1/{qkv}/{p}", "transformer.layers.{i}.0.to_qkv.{p}"),
     ("transformer.layers.{i}.0.cell.1.out.{p}", "blocks.{i}.attn.proj.{p}", "layers.{i}.attention.o_proj.{p}",
      "encoder.layers.encoder_layer_{i}.self_attention.out_proj.{p}",
-     "Transformer/encoderblock_{i}/MultiHeadDotProductAttention_1/out/{p}"),
+     "Transformer/encoderblock_{i}/MultiHeadDotProductAttention_1/out/{p}", "transformer.layers.{i}.0.to_out.0.{p}"),
     ("transformer.layers.{i}.1.cell.0.{p}", "blocks.{i}.norm2.{p}", "layers.{i}.layernorm_after.{p}",
-     "encoder.layers.encoder_layer_{i}.ln_2.{p}", "Transformer/encoderblock_{i}/LayerNorm_2/{p}"),
+     "encoder.layers.encoder_layer_{i}.ln_2.{p}", "Transformer/encoderblock_{i}/LayerNorm_2/{p}",
+     "transformer.layers.{i}.1.net.0.{p}"),
     ("transformer.layers.{i}.1.cell.1.dense1.{p}", "blocks.{i}.mlp.fc1.{p}", "layers.{i}.mlp.fc1.{p}",
-     "encoder.layers.encoder_layer_{i}.mlp.0.{p}", "Transformer/encoderblock_{i}/MlpBlock_3/Dense_0/{p}"),
+     "encoder.layers.encoder_layer_{i}.mlp.0.{p}", "Transformer/encoderblock_{i}/MlpBlock_3/Dense_0/{p}",
+     "transformer.layers.{i}.1.net.1.{p}"),
     ("transformer.layers.{i}.1.cell.1.dense2.{p}", "blocks.{i}.mlp.fc2.{p}", "layers.{i}.mlp.fc2.{p}",
-     "encoder.layers.encoder_layer_{i}.mlp.3.{p}", "Transformer/encoderblock_{i}/MlpBlock_3/Dense_1/{p}"),
-    ("norm.{p}", "norm.{p}", "layernorm.{p}", "encoder.ln.{p}", "Transformer/encoder_norm/{p}"),
-    ("representation.{p}", "pre_logits.fc.{p}", "pooler.dense.{p}", "heads.pre_logits.{p}", "pre_logits/{p}"),
-    ("dense.{p}", "head.{p}", "classifier.{p}", "heads.head.{p}", "head/{p}"),
-    ("dense_dist.{p}", "head_dist.{p}", "distillation_classifier.{p}", None, None),
+     "encoder.layers.encoder_layer_{i}.mlp.3.{p}", "Transformer/encoderblock_{i}/MlpBlock_3/Dense_1/{p}",
+     "transformer.layers.{i}.1.net.4.{p}"),
+    ("norm.{p}", "norm.{p}", "layernorm.{p}", "encoder.ln.{p}", "Transformer/encoder_norm/{p}",
+     "transformer.norm.{p}"),
+    ("representation.{p}", "pre_logits.fc.{p}", "pooler.dense.{p}", "heads.pre_logits.{p}", "pre_logits/{p}", None),
+    ("dense.{p}", "head.{p}", "classifier.{p}", "heads.head.{p}", "head/{p}", "mlp_head.{p}"),
+    ("dense_dist.{p}", "head_dist.{p}", "distillation_classifier.{p}", None, None, None),
 ]
-NORMS = ("transformer.layers.{i}.0.cell.0.{p}", "transformer.layers.{i}.1.cell.0.{p}", "norm.{p}")
+NORMS = ("patch_embedding.norm1.{p}", "patch_embedding.norm2.{p}",
+         "transformer.layers.{i}.0.cell.0.{p}", "transformer.layers.{i}.1.cell.0.{p}", "norm.{p}")
 # library: (column, words of a norm, words of the other layers, words of query, key and value)
 LIBRARIES = {
     "mindspore": (0, ("gamma", "beta"), PAIR, None),
@@ -43,9 +51,12 @@ LIBRARIES = {
     "huggingface": (2, PAIR, PAIR, "qkv"),
     "torchvision": (3, PAIR, PAIR, None),
     "google": (4, ("scale", "bias"), ("kernel", "bias"), ("query", "key", "value")),
+    "vit_pytorch": (5, PAIR, PAIR, None),
 }
 # Other spellings of a library, brought to the table's by these substitutions in this order. The Vision suite and the
-# older mindcv put the tutorial's cells under `backbone` and `head`; Hugging Face 4 named its blocks otherwise than 5.
+# older mindcv put the tutorial's cells under `backbone` and `head`; Hugging Face 4 named its blocks otherwise than 5;
+# lucidrains' vit-pytorch had PreNorm cells with their `fn`, within Residual ones at first, the last norm in the head
+# and no norms around the patch product. A third entry says which name makes the substitution void.
 SPELLINGS = {
     "mindspore": [(r"^backbone\.", ""), (r"^cls_token$", "cls"),
                   (r"^head\.classifier\.0\.(dense|classifier)\.", "representation."),
@@ -59,6 +70,14 @@ SPELLINGS = {
                     (r"\.intermediate\.dense\.", ".mlp.fc1."), (r"^(layers\.\d+)\.output\.dense\.", r"\1.mlp.fc2.")],
     "torchvision": [],
     "google": [(r"^opt/target/", "")],
+    "vit_pytorch": [(r"^patch_to_embedding\.", "to_patch_embedding.2."),
+                    (r"^to_patch_embedding\.1\.", "to_patch_embedding.2.", "to_patch_embedding.2.weight"),
+                    (r"^(transformer\.layers\.\d+\.[01])\.fn\.(norm|fn)\.", r"\1.\2."),
+                    (r"^(transformer\.layers\.\d+\.0)\.fn\.", r"\1."),
+                    (r"^(transformer\.layers\.\d+\.1)\.norm\.", r"\1.net.0."),
+                    (r"^(transformer\.layers\.\d+\.1)\.fn\.net\.0\.", r"\1.net.1."),
+                    (r"^(transformer\.layers\.\d+\.1)\.fn\.net\.3\.", r"\1.net.4."),
+                    (r"^mlp_head\.0\.", "transformer.norm."), (r"^mlp_head\.1\.", "mlp_head.")],
 }
 # What MindSpore's optimizers, loss scaling and ModelCheckpoint add to a training checkpoint.
 TRAINING_STATE = re.compile(
@@ -93,9 +112,11 @@ def templates(library):
     return result
 
 
-def spell(library, name):
-    for pattern, replacement in SPELLINGS[library]:
-        name = re.sub(pattern, replacement, name)
+def spell(library, name, names=()):
+    """The name in the table's spelling; `names` are all names of the file."""
+    for pattern, replacement, *unless in SPELLINGS[library]:
+        if not unless or unless[0] not in names:
+            name = re.sub(pattern, replacement, name)
     return name
 
 
@@ -105,10 +126,10 @@ def translate(names, library):
     Raises:
         ValueError: two names of the file mean the same parameter, or one of query, key and value lacks.
     """
-    known = templates(library)
+    known, names = templates(library), dict.fromkeys(names)
     sources, unknown = {}, []
     for name in names:
-        spelled = spell(library, name)
+        spelled = spell(library, name, names)
         block = re.search(r"(?<=[._])(0|[1-9][0-9]*)(?=[./])", spelled)
         template = spelled[:block.start()] + "{i}" + spelled[block.end():] if block else spelled
         if template not in known and spelled in known:
@@ -137,13 +158,13 @@ def recognise(names):
     Raises:
         ValueError: no library knows any of the names.
     """
-    names = list(names)
+    names = dict.fromkeys(names)
     kinds = collections.Counter(re.sub(r"(?<=[._])\d+(?=[./])", "0", name, count=1) for name in names)
 
     def count(library):
         known = templates(library)
         return sum(number for kind, number in kinds.items()
-                   if re.sub(r"(?<=[._])0(?=[./])", "{i}", spell(library, kind), count=1) in known)
+                   if re.sub(r"(?<=[._])0(?=[./])", "{i}", spell(library, kind, names), count=1) in known)
 
     counts = {library: count(library) for library in LIBRARIES}
     library = max(counts, key=counts.get)

@@ -72,6 +72,9 @@ def preparation(path, library, image_size, deit=False):
         found, reason = GOOGLE, "as vision_transformer's input pipeline evaluates"
     elif library == "mindcv":
         found, reason = Preprocessing(), "as mindcv evaluates its ViT"
+    elif library == "vit_pytorch":
+        found, reason = Preprocessing(), ("mindvit's own, as vit-pytorch prepares no images; from_checkpoint(path, "
+                                          "preprocessing=...) takes what the weights were trained with")
     else:
         found, reason = suite_preparation(image_size), "as the Vision suite evaluates"
     return found, [f"preprocessing {found.describe(image_size)}; {reason}"] if reason else []

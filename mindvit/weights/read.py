@@ -258,7 +258,7 @@ def read_torch(path):
         raise ValueError("reading it needs torch, which is not installed: pip install torch, "
                          "or convert the file to .safetensors") from None
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     arrays = {}

@@ -74,11 +74,13 @@ def named_arrays(network, format):
 
 def needs_marks(network):
     """Whether a file of these weights without an entry `mindvit` would be read as another network."""
+    if not network.arguments["out_projection"]:
+        return True
     arrays = {parameter.name: parameter for parameter in network.get_parameters()}
     checkpoint = Checkpoint("mindspore", arrays, [], {name: [name] for name in arrays}, 0, {})
     read = describe(checkpoint, "").arguments
     usual = {"head_dim": read["embed_dim"] // read.get("num_heads", 1), "norm_after_pool": False,
-             "distillation_head": True, "pos_embedding": "learned"}
+             "distillation_head": True, "pos_embedding": "learned", "norm": "layer_norm", "dynamic_image_size": False}
     prepared = suite_preparation(network.arguments["image_size"])
     return {**usual, **read} != network.arguments or network.preprocessing != prepared
 
