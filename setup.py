@@ -28,7 +28,8 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "hypothesis", "scikit-learn", "scikit-image", "ruff"],
-        "libraries": ["transformers", "torch==2.13.0", "vit-pytorch"],  # other libraries' models, for the tests marked `libraries`
+        # other libraries' models, for the tests marked `libraries`
+        "libraries": ["transformers", "torch==2.13.0", "vit-pytorch"],
     },
     entry_points={"console_scripts": ["mindvit=mindvit.cli:main"]},
 )

@@ -156,7 +156,8 @@ NETWORKS = {  # what ViT can build beside its defaults
     "no norms": {"norm": None}}
 REFUSED = {
     "timm": {"wide heads", "representation", "pooler", "one head", "patch norms", "no projection", "no norms"},
-    "huggingface": {"mean of all", "mean of all, norm after", "patch norms", "no projection", "no norms", "mean", "norm after", "no class token", "neither", "no positions", "wide heads", "representation"},
+    "huggingface": {"mean of all", "mean of all, norm after", "patch norms", "no projection", "no norms", "mean",
+                    "norm after", "no class token", "neither", "no positions", "wide heads", "representation"},
     "torchvision": NETWORKS.keys() - {"erf", "representation"}}
 
 

@@ -193,8 +193,8 @@ class Attention(nn.Cell):
         self.scores, self.average = ops.BatchMatMul(transpose_b=True), ops.BatchMatMul()
         self.attn_drop = nn.Dropout(p=1.0 - attention_keep_prob)
         if not out_projection and num_heads * head_dim != dim:
-            raise ValueError(f"out_projection=False needs heads that make dim {dim}; {num_heads} of head_dim {head_dim} "
-                             f"make {num_heads * head_dim}")
+            raise ValueError(f"out_projection=False needs heads that make dim {dim}; {num_heads} of head_dim "
+                             f"{head_dim} make {num_heads * head_dim}")
         self.out = dense("out", num_heads * self.head_dim, dim) if out_projection else None
         self.out_drop = nn.Dropout(p=1.0 - keep_prob)
 
