@@ -93,6 +93,10 @@ class GELU(nn.Cell):
             and the Vision suite's checkpoints) or, when False, the exact erf form (timm, torchvision, Hugging Face).
 
     Inputs and outputs: a float tensor of any shape.
+
+    Example:
+        >>> [round(value, 4) for value in GELU(approximate=False)(mindspore.Tensor([0.0, 1.0])).tolist()]
+        [0.0, 0.8413]
     """
 
     def __init__(self, approximate=True):

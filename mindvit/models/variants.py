@@ -63,6 +63,10 @@ def find_variant(name):
 
     Raises:
         ValueError: the name is neither.
+
+    Example:
+        >>> find_variant("vit_base_patch16_384.augreg_in1k")
+        ('vit_b_16', 384)
     """
     if name in VARIANTS:
         return name, None
@@ -95,6 +99,10 @@ def model_arguments(name, **overrides):
 
     Raises:
         ValueError: unknown name, or ViT has no such argument.
+
+    Example:
+        >>> model_arguments("vit_s_16", num_classes=10)["embed_dim"]
+        384
     """
     check_arguments(overrides)
     row, image_size = find_variant(name)
@@ -121,6 +129,10 @@ def create_model(name, pretrained=False, ckpt_dir=None, **overrides):
     Raises:
         ValueError: unknown name, no public checkpoint for the variant, or arguments that ViT refuses.
         DownloadError: the checkpoint can't be fetched; the message names URL and path.
+
+    Example:
+        >>> create_model("vit_t_16", image_size=96, num_classes=10).dense.weight.shape
+        (10, 192)
     """
     arguments = model_arguments(name, **overrides)
     if not pretrained:
@@ -158,6 +170,10 @@ def make_factory(row):
 
     Returns:
         ViT.
+
+    Example:
+        >>> {row}(num_classes=10, image_size=224).dense.weight.shape
+        (10, {VARIANTS[row].embed_dim})
     """
     return factory
 

@@ -141,6 +141,10 @@ class DropPath(nn.Cell):
 
     Raises:
         ValueError: keep_prob is outside (0, 1].
+
+    Example:
+        >>> DropPath(0.9).set_train(False)(mindspore.ops.ones((2, 3))).shape
+        (2, 3)
     """
 
     def __init__(self, keep_prob=1.0):
@@ -172,6 +176,10 @@ class Attention(nn.Cell):
     Raises:
         ValueError: dim is not divisible by num_heads and no head_dim is given, the heads without a projection do not
             make dim, or a probability is outside (0, 1].
+
+    Example:
+        >>> Attention(64, num_heads=4)(mindspore.ops.ones((1, 17, 64))).shape
+        (1, 17, 64)
     """
 
     def __init__(self, dim, num_heads=8, keep_prob=1.0, attention_keep_prob=1.0, qkv_bias=True, head_dim=None,
@@ -222,6 +230,10 @@ class FeedForward(nn.Cell):
 
     Raises:
         ValueError: keep_prob is outside (0, 1].
+
+    Example:
+        >>> FeedForward(64, 256, activation="gelu")(mindspore.ops.ones((1, 17, 64))).shape
+        (1, 17, 64)
     """
 
     def __init__(self, in_features, hidden_features=None, out_features=None, activation=nn.GELU, keep_prob=1.0):
@@ -244,6 +256,10 @@ class ResidualCell(nn.Cell):
 
     Args:
         cell (nn.Cell): a cell whose output has its input's shape.
+
+    Example:
+        >>> ResidualCell(mindspore.nn.ReLU())(mindspore.Tensor([-1.0, 2.0])).asnumpy().tolist()
+        [-1.0, 4.0]
     """
 
     def __init__(self, cell):
@@ -274,6 +290,10 @@ class TransformerEncoder(nn.Cell):
 
     Raises:
         ValueError: a size is below 1, dim does not divide by num_heads, or a probability is outside (0, 1].
+
+    Example:
+        >>> TransformerEncoder(64, num_layers=2, num_heads=4, mlp_dim=256)(mindspore.ops.ones((1, 17, 64))).shape
+        (1, 17, 64)
     """
 
     def __init__(self, dim, num_layers, num_heads, mlp_dim, keep_prob=1.0, attention_keep_prob=1.0,
@@ -313,6 +333,10 @@ class PatchEmbedding(nn.Cell):
 
     Raises:
         ValueError: the image size is not divisible by the patch size; or, when called, images of another shape.
+
+    Example:
+        >>> PatchEmbedding(image_size=32, patch_size=8, embed_dim=64)(mindspore.ops.ones((2, 3, 32, 32))).shape
+        (2, 16, 64)
     """
 
     MIN_NUM_PATCHES = 4  # the suite's limit; below it is a warning here
@@ -401,6 +425,11 @@ class ViT(nn.Cell):
     Raises:
         ValueError: sizes that do not divide, an unknown pool, pos_embedding or init, a probability outside (0, 1],
             contradicting arguments; or, when called, images of another shape.
+
+    Example:
+        >>> network = ViT(image_size=32, patch_size=8, embed_dim=64, num_layers=2, num_heads=4, mlp_dim=128, num_classes=10)
+        >>> network.set_train(False)(mindspore.ops.ones((2, 3, 32, 32))).shape
+        (2, 10)
     """
 
     def __init__(self, image_size=224, input_channels=3, patch_size=16, embed_dim=768, num_layers=12, num_heads=12,
@@ -476,6 +505,10 @@ class ViT(nn.Cell):
         """The Vision suite's `ViT`, which is a backbone: the same arguments in the same order, pooled features (B, D).
 
         Under pool="mean" it has no class token there.
+
+        Example:
+            >>> ViT.backbone(image_size=32, patch_size=8, num_layers=1)(mindspore.ops.ones((2, 3, 32, 32))).shape
+            (2, 768)
         """
         given = inspect.signature(cls).bind(*arguments, **options).arguments
         return cls(**{"num_classes": 0, "class_token": given.get("pool", "cls") == "cls", **given})

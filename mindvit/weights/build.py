@@ -50,6 +50,13 @@ def load_weights(network, path, strict=True, head="auto"):
         FileNotFoundError: no such file.
         ValueError: see `read_checkpoint`; shapes that do not fit; values that are not finite; with strict, missing or
             unused parameters.
+
+    Example:
+        >>> network = create_model("vit_t_16")
+        >>> print(load_weights(network, "vit_tiny_patch16_224.safetensors"))  # doctest: +ELLIPSIS
+        format    timm
+        loaded     152
+        ...
     """
     path, arguments = os.fspath(path), network.arguments
     checkpoint = open_checkpoint(path, arguments["patch_size"], arguments["input_channels"])
@@ -87,6 +94,11 @@ def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overri
 
     Raises:
         FileNotFoundError, ValueError: see `load_weights`; or a size that the file does not tell.
+
+    Example:
+        >>> network = from_checkpoint("vit_tiny_patch16_224.safetensors", num_classes=10)
+        >>> network.arguments["num_heads"], network.load_report.replaced
+        (3, ['dense.bias', 'dense.weight'])
     """
     path = os.fspath(path)
     check_arguments(overrides)

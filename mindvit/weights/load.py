@@ -29,6 +29,11 @@ class LoadReport:
     `missing` are not in the file; `unused` are in the file and not in the network. `format` is the library whose
     names the file has. `assumed` are sentences on everything that changes the numbers and that the file did not tell,
     each with its reason.
+
+    Example:
+        >>> report = load_weights(create_model("vit_t_16", num_classes=10), "vit_tiny_patch16_224.safetensors")
+        >>> report.format, report.replaced
+        ('timm', ['dense.bias', 'dense.weight'])
     """
 
     format: str
@@ -216,6 +221,11 @@ def read_checkpoint(path):
         FileNotFoundError: no such file.
         ValueError: the file is damaged, of another kind than its suffix says, or of no known library; the message
             names the file and the reason.
+
+    Example:
+        >>> arrays, format = read_checkpoint("vit_tiny_patch16_224.safetensors")
+        >>> format, arrays["cls"].shape, np.asarray(arrays["cls"]).dtype.name
+        ('timm', (1, 1, 192), 'float32')
     """
     checkpoint = open_checkpoint(path)
     return checkpoint.arrays, checkpoint.library

@@ -27,6 +27,10 @@ def fetch_public_weights(row, image_size, ckpt_dir=None):
     Raises:
         ValueError: the suite published none for this variant and size; the message lists those it did.
         DownloadError: it can't be fetched; the message names URL and path.
+
+    Example:
+        >>> fetch_public_weights("vit_b_16", 224)
+        'ckpt/vit_b_16_224.ckpt'
     """
     if isinstance(image_size, (tuple, list)) and len(set(image_size)) == 1:
         image_size = image_size[0]

@@ -115,6 +115,10 @@ def save_weights(network, path, format="mindspore"):
         ValueError: unknown format, a path whose suffix is not the format's, or something in the network that the
             library cannot compute.
         FileExistsError: a config.json with other content lies where the new one belongs.
+
+    Example:
+        >>> save_weights(create_model("vit_t_16", activation="gelu", norm_eps=1e-6), "for_timm", format="timm")
+        ["timm prepares images with resizer 'pillow', this network's is 'mindspore'", "timm prepares images with ..."]
     """
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}; choose one of {', '.join(map(repr, FORMATS))}")
@@ -160,6 +164,11 @@ def convert_weights(source, target, format, **overrides):
 
     Raises:
         FileNotFoundError, FileExistsError, ValueError: see `from_checkpoint` and `save_weights`.
+
+    Example:
+        >>> report, remarks = convert_weights("vit_tiny_patch16_224.safetensors", "vit.ckpt", "mindspore")
+        >>> report.format, remarks
+        ('timm', [])
     """
     network = from_checkpoint(source, **overrides)
     return network.load_report, save_weights(network, target, format)

@@ -1,0 +1,47 @@
+"""Every public name's docstring has an example, and it says the truth."""
+
+import contextlib
+import doctest
+import inspect
+import os
+
+import mindspore
+import numpy as np
+import pytest
+from mindspore.nn.utils import no_init_parameters
+from PIL import Image
+
+import mindvit
+from mindvit.models.variants import VARIANTS
+
+ROOMS = (mindvit.models, mindvit.weights)
+PUBLIC = {name: getattr(mindvit, name) for room in ROOMS for name in room.__all__}
+DOCUMENTED = sorted(name for name, value in PUBLIC.items() if inspect.isclass(value) or inspect.isfunction(value))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, photo_folder):
+    """What the examples find in their folder."""
+    folder = tmp_path_factory.mktemp("examples")
+    mindvit.save_weights(mindvit.create_model("vit_t_16", activation="gelu", norm_eps=1e-6),
+                         folder / "vit_tiny_patch16_224.safetensors", "timm")
+    (folder / "config.json").unlink()
+    (folder / "ckpt").mkdir()
+    (folder / "ckpt/vit_b_16_224.ckpt").touch()
+    Image.open(next(photo_folder.glob("val/*/*"))).save(folder / "cat.jpg")
+    os.symlink(photo_folder, folder / "dataset")
+    return folder
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_example(name, files, monkeypatch):
+    monkeypatch.chdir(files)
+    tests = [test for test in doctest.DocTestFinder(recurse=True).find(
+        PUBLIC[name], name, globs={**PUBLIC, "mindspore": mindspore, "np": np}) if test.examples]
+    assert any(test.name == name for test in tests), f"{name} has no example"
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    # the largest variants have gigabytes of values, which no example of theirs reads
+    with no_init_parameters() if name in VARIANTS else contextlib.nullcontext():
+        for test in tests:
+            runner.run(test)
+    assert not runner.failures
