@@ -427,9 +427,9 @@ class ViT(nn.Cell):
             contradicting arguments; or, when called, images of another shape.
 
     Example:
-        >>> network = ViT(image_size=32, patch_size=8, embed_dim=64, num_layers=2, num_heads=4, mlp_dim=128, num_classes=10)
+        >>> network = ViT(image_size=32, patch_size=8, embed_dim=64, num_layers=2, num_heads=4, mlp_dim=128)
         >>> network.set_train(False)(mindspore.ops.ones((2, 3, 32, 32))).shape
-        (2, 10)
+        (2, 1000)
     """
 
     def __init__(self, image_size=224, input_channels=3, patch_size=16, embed_dim=768, num_layers=12, num_heads=12,
@@ -553,7 +553,11 @@ class ViT(nn.Cell):
         return ops.concat((self.pos_embedding[:, :self.num_prefix_tokens], patches), 1)
 
     def forward_features(self, x):
-        """Tokens (B, prefix + patches, D) after the encoder and, unless it stands after the pooling, the norm."""
+        """Tokens (B, prefix + patches, D) after the encoder and, unless it stands after the pooling, the norm.
+
+        The same as in timm today. Its first releases, and code derived from them, gave the pooled vector here: that is
+        the output of a network with num_classes=0.
+        """
         x = self.transformer(self.embed(x))
         return x if self.norm_after_pool else self.norm(x)
 
