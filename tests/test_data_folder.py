@@ -187,7 +187,7 @@ def test_suite_prediction_keeps_the_order(subset):
     assert images == sorted(str(file) for file in (subset / "train").rglob("*.JPEG")) and ids == list(range(12))
     columns = ("image", "label")
     dataset = ds.GeneratorDataset(DatasetGenerator(images, ids), column_names=list(columns), num_parallel_workers=1)
-    found = rows(infer_transform(dataset, columns, 32))
+    found = rows(infer_transform(dataset=dataset, columns_list=columns, resize=32))
     assert [row["label"].tolist() for row in found] == [[i] for i in ids]
     for row, image in zip(found, images):
         expected = vision.Resize([32, 32])(np.asarray(Image.open(image)))
