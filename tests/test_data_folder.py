@@ -196,3 +196,57 @@ def test_suite_prediction_keeps_the_order(subset):
     assert read_dataset(images[3]) == ([images[3]], [0])
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         read_dataset(subset / "nowhere")
+
+
+def test_pictures_of_phones_are_not_passed_over(tmp_path):
+    write(tmp_path / "cat", "1.jpg", "2.jpg")
+    write(tmp_path / "dog", "1.jpg", "2.jpg")
+    for name in ("dog/3.HEIC", "dog/b/4.heif", "dog/.5.heic", "cat/a.avif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    for split in ("train", "val"):
+        with pytest.raises(ValueError, match=f"AVIF: 3 of the pictures in {tmp_path}, .* cat/a.avif; .*heif-convert"):
+            open_dataset(tmp_path, split)
+    names = [file.removeprefix(f"{tmp_path}/") for file in read_dataset(tmp_path)[0]]
+    assert names == ["cat/1.jpg", "cat/2.jpg", "cat/a.avif", "dog/1.jpg", "dog/2.jpg", "dog/3.HEIC", "dog/b/4.heif"]
+    (tmp_path / "dog").rename(tmp_path / "infer")
+    with pytest.raises(ValueError, match="AVIF: 2 of the pictures in .*infer, the first is 3.HEIC"):
+        ImageFolder(tmp_path, "infer")
+
+
+@pytest.mark.parametrize("classes", [["\u72d7", "\u732b"], ["\u5154", "\u72d7", "\u732b", "\u9e1f"]])
+def test_classes_with_chinese_names(tmp_path, classes):
+    """Each class has a colour of its own, so that a batch's pictures say which label they must have."""
+    colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)][:len(classes)]
+    for name, colour in reversed(list(zip(classes, colours))):
+        for i in range(5):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("RGB", (40, 40), colour).save(tmp_path / name / f"\u7167\u7247{i}.png")
+    assert classes == sorted(classes)
+    for split, count in (("train", 4), ("val", 1)):
+        dataset = open_dataset(tmp_path, split, batch_size=len(classes), resize=32)
+        assert dataset.classes == classes
+        found = []
+        for row in rows(dataset.run()):
+            for image, label in zip(row["image"], row["label"]):
+                pixels = image.transpose(1, 2, 0) * STD + MEAN
+                assert np.abs(pixels - colours[label]).max() < 3
+                found.append(int(label))
+        assert sorted(found) == sorted([*range(len(classes))] * count)
+
+
+def test_large_rotated_photographs(tmp_path):
+    """A phone's 12 megapixels, stored lying and shown upright: the top is red, the bottom blue."""
+    shown = np.zeros((4032, 3024, 3), np.uint8)
+    shown[:2016, :, 0] = shown[2016:, :, 2] = 250
+    exif = Image.Exif()
+    exif[274] = 6  # turn clockwise to show
+    for name in ("\u7ad6", "\u6a2a"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.fromarray(np.rot90(shown)).save(tmp_path / name / f"\u7167 {i}.jpg", exif=exif)
+    for split in ("train", "val"):
+        transform = [vision.Decode(), vision.Resize([32, 24])]
+        batch = rows(open_dataset(tmp_path, split, val_fraction=0.5, batch_size=2, transform=transform).run())[0]
+        assert sorted(batch["label"]) == [0, 1] and np.abs(batch["image"] - shown[63::126, 63::126]).max() <= 3
+    assert rows(open_dataset(tmp_path, "train", batch_size=2, resize=32).run())[0]["image"].shape == (2, 3, 32, 32)
