@@ -6,7 +6,15 @@ import pytest
 from mindspore.dataset import vision
 from PIL import Image
 
-from mindvit.data import DatasetGenerator, ImageFolder, ImageNet, infer_transform, open_dataset, read_dataset
+from mindvit.data import (
+    DatasetGenerator,
+    ImageFolder,
+    ImageNet,
+    infer_transform,
+    open_dataset,
+    open_evaluation,
+    read_dataset,
+)
 
 DOBERMAN, TENCH, TOILET_TISSUE = "n02107142", "n01440764", "n15075141"  # labels 236, 0 and 999
 
@@ -250,3 +258,26 @@ def test_large_rotated_photographs(tmp_path):
         batch = rows(open_dataset(tmp_path, split, val_fraction=0.5, batch_size=2, transform=transform).run())[0]
         assert sorted(batch["label"]) == [0, 1] and np.abs(batch["image"] - shown[63::126, 63::126]).max() <= 3
     assert rows(open_dataset(tmp_path, "train", batch_size=2, resize=32).run())[0]["image"].shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("part", ["test", "val", "infer"])
+def test_a_part_beside_class_folders_is_no_class(tmp_path, part):
+    for name in ("cat", "dog", part):
+        write(tmp_path / name, "1.png", "2.png")
+    message = f"has {part}/ beside the class folders cat, dog: put these into {tmp_path}/train, or move {part}/ away"
+    with pytest.raises(ValueError, match=message):
+        open_dataset(tmp_path, "train", hold_out=True)
+    if part != "val":
+        with pytest.raises(ValueError, match=message):
+            open_evaluation(tmp_path)
+    (tmp_path / "train").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / name).rename(tmp_path / "train" / name)
+    assert open_dataset(tmp_path, "train", hold_out=True).classes == ["cat", "dog"]
+
+
+def test_a_part_alone_is_no_class(tmp_path):
+    write(tmp_path / "test" / "cat", "1.png", "2.png")
+    with pytest.raises(FileNotFoundError, match="no folder .*/train; expected pictures as"):
+        open_dataset(tmp_path, "train")
+    assert len(open_evaluation(tmp_path)[0]) == 2

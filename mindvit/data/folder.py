@@ -108,8 +108,13 @@ class ImageFolder(ImageDataset):
             return self.path / "train", True
         if (self.path / self.split).is_dir():
             return self.path / self.split, False
-        has_splits = any((self.path / split).is_dir() for split in _SPLITS)
-        if has_splits or self.split == "infer" or not self.path.is_dir():
+        parts = [name for name in (*_SPLITS, "test") if (self.path / name).is_dir()]
+        classes = sorted({*_class_folders(self.path)} - {*parts}) if parts else []
+        if classes and "train" not in parts:
+            raise ValueError(f"{self.path} has {parts[0]}/ beside the class folders {', '.join(classes[:3])}"
+                             f"{', ...' if len(classes) > 3 else ''}: put these into {self.path / 'train'}, or move "
+                             f"{parts[0]}/ away")
+        if parts or self.split == "infer" or not self.path.is_dir():
             raise FileNotFoundError(f"no folder {self.path / self.split}; {self._layout()}")
         return self.path, True
 
