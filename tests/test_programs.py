@@ -77,17 +77,19 @@ def test_train_own_images(digit_folder):
     assert "training and" in printed and re.search(r"class 3/\d+\.png: \{\d: 'class \d'\}", printed)
 
 
-def test_train_cifar10():
-    folder = pathlib.Path("cifar-10-batches-bin")
-    folder.mkdir()
+@pytest.mark.parametrize("classes, files", [(10, ("data_batch_1.bin", "test_batch.bin")),
+                                            (100, ("train.bin", "test.bin"))])
+def test_train_cifar(classes, files):
     rng = np.random.default_rng(0)
-    for name in ("data_batch_1.bin", "test_batch.bin"):
-        rows = rng.integers(0, 256, (20, 3073), dtype=np.uint8)
-        rows[:, 0] = np.arange(20) % 10
-        rows.tofile(folder / name)
-    printed = run(EXAMPLES / "train_cifar10.py", folder, "--epochs", 1, "--batch-size", 10)
-    assert "20 training and 20 validation images, 10 classes" in printed
-    assert pathlib.Path("runs/cifar10/classes.txt").read_text().startswith("airplane\n")
+    os.mkdir("cifar")
+    for name in files:
+        rows = rng.integers(0, classes // 100 + 1, (20, 3073 + classes // 100), dtype=np.uint8)
+        rows[:, classes // 100] = np.arange(20) % 10
+        rows.tofile(f"cifar/{name}")
+    printed = run(EXAMPLES / "train_cifar10.py", "cifar", "--epochs", 1, "--batch-size", 10)
+    assert f"20 training and 20 validation images, {classes} classes" in printed
+    first = "airplane" if classes == 10 else "apple"
+    assert pathlib.Path("runs/cifar10/classes.txt").read_text().startswith(f"{first}\n")
 
 
 @pytest.mark.parametrize("script", ["train_imagenet_subset.py", "evaluate_pretrained.py", "predict_images.py"])
