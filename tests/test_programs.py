@@ -96,6 +96,7 @@ def test_train_cifar(classes, files):
 def test_examples_without_a_network_say_what_to_do(script, monkeypatch):
     """Downloads go to a closed port of this machine, so that the test needs no network and asks none."""
     code = (f"import sys, runpy, mindvit.download as d; d.IMAGENET_SUBSET_URL = 'http://127.0.0.1:9/data.zip';"
+            f"d.OLDER_SUBSET_URL = 'http://127.0.0.1:9/older.zip';"
             f"sys.argv = ['x']; runpy.run_path({str(EXAMPLES / script)!r}, run_name='__main__')")
     pathlib.Path("run.py").write_text(code)
     printed = run("run.py", expect=1)
