@@ -1,11 +1,15 @@
 """Programs written against the Vision suite's and the tutorial's names, and the examples, run as a user runs them."""
 
+import functools
+import http.server
 import json
 import os
 import pathlib
 import re
 import subprocess
 import sys
+import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -48,6 +52,28 @@ def test_suite_program(photo_folder, tmp_path):
     annotated = Image.open("ViT/predicted/0.jpg")
     difference = np.abs(np.asarray(annotated, float) - np.asarray(original, float)).mean(2)
     assert annotated.size == original.size and difference[:30].mean() > 5 * difference[-30:].mean()  # text on top
+
+
+def test_blog_program(photo_folder, tmp_path):
+    """The suite's example wrote the result over the picture that it had read."""
+    with zipfile.ZipFile(tmp_path / "vit_dataset.zip", "w") as archive:
+        for file in photo_folder.rglob("*.JPEG"):
+            archive.write(file, file.relative_to(photo_folder.parent))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.handle_error = lambda *args: None  # the first of two requests is hung up on, when the size is known
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        printed = run(HERE / "data/programs/blog_program.py", f"http://127.0.0.1:{server.server_port}/vit_dataset.zip")
+        server.shutdown()
+    assert "Epoch:[  0/  1], step:[    2/    2]" in printed and "'Top_5_Accuracy': " in printed
+    assert len(re.findall(r"^\{\d+: .+\}$", printed, re.MULTILINE)) == 4 and os.listdir("ViT")
+    for original in photo_folder.rglob("*.JPEG"):
+        assert pathlib.Path("dataset", original.relative_to(photo_folder)).read_bytes() == original.read_bytes()
+    for original in photo_folder.rglob("infer/*/*.JPEG"):
+        copy = f"dataset/{original.relative_to(photo_folder).with_suffix('')}_annotated.JPEG"
+        assert f"the annotated copy is {copy}" in printed
+        difference = np.abs(np.asarray(Image.open(copy), float) - np.asarray(Image.open(original), float)).mean(2)
+        assert difference[:20, :40].mean() > 5 * difference[30:].mean()  # the index, top left
 
 
 def test_tutorial_program(photo_folder, public_file):
