@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -116,6 +117,27 @@ def test_train_cifar(classes, files):
     assert f"20 training and 20 validation images, {classes} classes" in printed
     first = "airplane" if classes == 10 else "apple"
     assert pathlib.Path("runs/cifar10/classes.txt").read_text().startswith(f"{first}\n")
+
+
+def test_chinese_class_folders_and_a_phones_picture(digit_folder, capsys):
+    """From training to pictures: names in Chinese everywhere, in sorted order; HEIC is an error record."""
+    names = sorted(["\u732b", "\u72d7", "\u91d1\u6bdb\u5bfb\u56de\u72ac"])
+    for digit, name in enumerate(names):
+        shutil.copytree(digit_folder / f"train/class {digit}", f"\u6570\u636e/{name}")
+    tiny = '{"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 32, "patch_size": 8}'
+    assert main(["train", "--data.root", "\u6570\u636e", "--model.name", "vit_t_16", "--model.image_size", "32",
+                 "--model.overrides", tiny, "--train.epochs", "1", "--train.batch_size", "8", "--out", "run"]) == 0
+    assert pathlib.Path("run/classes.txt").read_text(encoding="utf-8").split() == names
+    weights = ["--checkpoint", "run/best.ckpt", "--model.overrides", '{"num_heads": 2}', "--device_target", "CPU"]
+    assert main(["eval", "--data.root", "\u6570\u636e", *weights, "--confusion", "c"]) == 0
+    assert json.loads(pathlib.Path("c/confusion.json").read_text(encoding="utf-8"))["classes"] == names
+    pathlib.Path(f"\u6570\u636e/{names[0]}/\u7167\u7247.heic").write_bytes(b"\0\0\0\x14ftypheic\0\0\0\0heic")
+    main(["predict", f"\u6570\u636e/{names[0]}", *weights, "--json", "p.json"])
+    records = json.loads(pathlib.Path("p.json").read_text(encoding="utf-8"))
+    errors = [record["error"] for record in records if "error" in record]
+    assert len(errors) == 1 == len(records) - len(os.listdir("predicted")) and "\u7167\u7247.heic: it is" in errors[0]
+    assert {record["predictions"][0]["label"] for record in records if "error" not in record} <= set(names)
+    assert "heif-convert" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("script", ["train_imagenet_subset.py", "evaluate_pretrained.py", "predict_images.py"])
