@@ -108,7 +108,7 @@ def test_matplotlib_brings_a_font_for_latin_and_cyrillic(system, name, capsys):
 
 def test_what_the_default_font_has_asks_for_no_other(monkeypatch):
     monkeypatch.setattr(fonts, "system_fonts", lambda: 1 / 0)
-    show_result(PICTURE, {"tench (0)": 0.5, "\u00a9\u2026": 1})
+    show_result(PICTURE, {"tench (0)": 0.5, "\u00a9\u2026": 1, "two": "lines\nof text"})
     confusion.picture(np.eye(2), ["tench", "K\u00f6ln"])
 
 

@@ -38,7 +38,7 @@ class Cifar10(ImageDataset):
     _classes = "airplane automobile bird cat deer dog frog horse ship truck".split()
     _folders = ("cifar-10-batches-bin", "cifar-10-batches-py")
     _train, _test = "data_batch_[1-9]", "test_batch"
-    _label_bytes = 1  # before the pixels of a binary row; the last of them is the label
+    _label_bytes = 1  # at the start of a binary row; the last of them is the label
     _label_key = "labels"
     _names_text, _names_pickle, _names_key = "batches.meta.txt", "batches.meta", "label_names"
 
@@ -138,14 +138,13 @@ class Cifar100(Cifar10):
 
     _title = "CIFAR-100"
     _classes = """
-        apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel
-        can castle         caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
-        dinosaur dolphin elephant         flatfish forest fox girl hamster house kangaroo keyboard lamp
-        lawn_mower leopard lion lizard lobster man         maple_tree motorcycle mountain mouse mushroom
-        oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree         plain plate poppy porcupine
-        possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper         snail snake
-        spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train
-        trout tulip turtle wardrobe whale willow_tree wolf woman worm""".split()
+        apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+        castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+        elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+        lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+        pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+        shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+        television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm""".split()
     _folders = ("cifar-100-binary", "cifar-100-python")
     _train, _test = "train", "test"
     _label_bytes = 2  # coarse, fine

@@ -97,7 +97,7 @@ def _decode(data, path, opening="seen"):
 
 
 def _unread_format(data):
-    """ "HEIC", "HEIF" or "AVIF" where the file's first box, ftyp, names one of their brands, else None."""
+    """The format that the brands in the file's first box, ftyp, stand for, or None."""
     if data[4:8] != b"ftyp":
         return None
     brands = [data[i:i + 4] for i in range(8, min(int.from_bytes(data[:4], "big"), 256), 4)]

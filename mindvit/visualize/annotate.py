@@ -45,11 +45,12 @@ def show_result(img, result, text_color="green", font_scale=0.5, row_width=20, s
         font = ImageFont.load_default(size) if file is default_font() else ImageFont.truetype(file, size)
         draw.text((2, i * row_width), line, fill=color, font=font, stroke_width=1, stroke_fill="white")
     if out_file:
-        if not isinstance(img, np.ndarray) and os.path.exists(out_file) and os.path.samefile(img, out_file):
-            out_file = copy_beside(pathlib.Path(out_file))
-            print(f"{img} stays as it is; the annotated copy is {out_file}", flush=True)
-        with replacing(out_file) as temporary:
+        same = not isinstance(img, np.ndarray) and os.path.exists(out_file) and os.path.samefile(img, out_file)
+        target = copy_beside(pathlib.Path(out_file)) if same else out_file
+        with replacing(target) as temporary:
             image.save(temporary)
+        if same:
+            print(f"{img} stays as it is; the annotated copy is {target}", flush=True)
     elif show:
         image.show()
     return image

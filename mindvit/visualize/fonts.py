@@ -24,7 +24,7 @@ def choose_font(text, default, substitute):
     text = unicodedata.normalize("NFC", text)  # macOS takes file names apart: an e and an accent
     if text.isascii() and text.isprintable():
         return text, default
-    needed = {ord(character) for character in text}
+    needed = {ord(character) for character in text} - {ord("\n")}
     if needed <= characters(default):
         return text, default
     for file in system_fonts():
