@@ -35,7 +35,7 @@ def system(monkeypatch):
     """The files that the system's fonts are said to be."""
     files = []
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: files)
-    monkeypatch.setattr(fonts, "noted", False)
+    fonts.note.cache_clear()
     fonts.system_fonts.cache_clear()
     yield files
     fonts.system_fonts.cache_clear()
@@ -92,7 +92,7 @@ def test_without_a_font_the_index_is_written(system, capsys):
         figure = confusion.picture(np.eye(3), [CAT, "dog", CAT])
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["class 0", "dog", "class 2"]
     printed = capsys.readouterr().out
-    assert printed.count("\n") == 1 and CAT in printed and "fonts-noto-cjk" in printed
+    assert printed.count("\n") == 1 and "fonts-noto-cjk" in printed and printed.isascii()  # any terminal has these
 
 
 @pytest.mark.parametrize("name", ["K\u00f6ln", "\u0434\u043e\u043c", "cafe\u0301"])

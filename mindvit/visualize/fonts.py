@@ -30,7 +30,7 @@ def choose_font(text, default, substitute):
     for file in system_fonts():
         if needed <= characters(file):
             return text, file
-    note(text)
+    note()
     return substitute, default
 
 
@@ -56,13 +56,8 @@ def characters(file):
         return set()
 
 
-noted = False
-
-
-def note(text):
+@functools.cache
+def note():
     """Says once a process what to install."""
-    global noted
-    if not noted:
-        print(f"no font on this computer has all characters of {text}; indices are written for such names; install a "
-              "font that has them, such as the package fonts-noto-cjk", flush=True)
-    noted = True
+    print("names have characters that no font on this computer has; indices are written for them; install a font that "
+          "has them, such as the package fonts-noto-cjk", flush=True)
