@@ -3,7 +3,7 @@
 python examples/train_cifar10.py cifar-10-batches-bin
 
 The folder is the unpacked archive of https://www.cs.toronto.edu/~kriz/cifar.html, binary or Python version; with
---download the binary version (162 MB) is fetched when the folder is not there.
+--download the binary version (162 MB) is fetched when the folder is not there. A folder of CIFAR-100 will do too.
 """
 
 import argparse

@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 IMAGENET_SUBSET_URL = ("https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
                        "vit_imagenet_dataset.zip")
+OLDER_SUBSET_URL = ("https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
+                    "vit_dataset.zip")  # the same pictures
 _STALLED = 60  # seconds without a byte after which a transfer is given up
 
 
@@ -47,24 +49,8 @@ def download_file(url, path, size=None, sha256=None):
             raise DownloadError(f"{path} is there, but {wrong}; remove it to fetch it again from {url}")
         return path
 
-    from download import download
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    time_limit = socket.getdefaulttimeout()
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as temporary:
-        fetched = Path(temporary, path.name)
-        try:
-            socket.setdefaulttimeout(_STALLED)  # the package itself sets none for the transfer
-            download(url, str(fetched), verbose=False)
-            reason = _mismatch(fetched, size, sha256)
-        except RuntimeError as error:  # what the package raises for everything; the cause is the context
-            reason = error.__context__ or error
-        finally:
-            socket.setdefaulttimeout(time_limit)
-        if reason:
-            raise DownloadError(f"cannot fetch {url}: {reason}; fetch it by other means and put it at {path}. "
-                                "`mindvit quickstart` needs neither data set, checkpoint nor network")
-        os.replace(fetched, path)
+    if reason := _fetch(url, path, size, sha256):
+        raise DownloadError(_by_hand(f"{url}: {reason}", path))
     return path
 
 
@@ -126,7 +112,8 @@ class DownLoad:
 def download_imagenet_subset(root="dataset"):
     """Fetch the subset of ImageNet that the tutorial uses (about 513 MB), unless `root` is there.
 
-    The archive is kept beside `root`.
+    The archive is kept beside `root`; one that is there, under the name of either of its two addresses, is used. Where
+    the first address fails, the older one is tried.
 
     Args:
         root: data set folder to make; it will hold train, val, infer and the development kit.
@@ -135,7 +122,7 @@ def download_imagenet_subset(root="dataset"):
         `root` as Path.
 
     Raises:
-        DownloadError: the transfer failed.
+        DownloadError: both transfers failed.
         FileExistsError: `root` is there but has no folder train.
         ValueError: the archive is damaged or holds no such data set.
     """
@@ -144,7 +131,7 @@ def download_imagenet_subset(root="dataset"):
         if not (root / "train").is_dir():
             raise FileExistsError(f"{root} is there but has no folder train; name another folder or remove it")
         return root
-    archive = download_file(IMAGENET_SUBSET_URL, root.parent / _file_name(IMAGENET_SUBSET_URL))
+    archive = _subset_archive(root.parent)
     with tempfile.TemporaryDirectory(prefix=".dataset-", dir=root.parent) as temporary:
         unpacked = extract_archive(archive, Path(temporary, "unpacked"))
         folders = [unpacked, *sorted(path for path in unpacked.rglob("*") if path.is_dir())]
@@ -153,6 +140,47 @@ def download_imagenet_subset(root="dataset"):
             raise ValueError(f"no folder with train and val in {archive}; remove it and fetch it again")
         os.replace(min(found, key=lambda folder: len(folder.parts)), root)
     return root
+
+
+def _subset_archive(folder):
+    """Return the archive of the subset in `folder`, fetched from the first address that has it unless it is there."""
+    archives = {url: folder / _file_name(url) for url in (IMAGENET_SUBSET_URL, OLDER_SUBSET_URL)}
+    for archive in archives.values():
+        if archive.exists():
+            return archive
+    reasons = []
+    for url, archive in archives.items():
+        reason = _fetch(url, archive)
+        if not reason:
+            return archive
+        reasons.append(f"{url}: {reason}")
+    raise DownloadError(_by_hand("; nor ".join(reasons), archives[IMAGENET_SUBSET_URL]))
+
+
+def _by_hand(failed, path):
+    return (f"cannot fetch {failed}; fetch it by other means and put it at {path}. "
+            "`mindvit quickstart` needs neither data set, checkpoint nor network")
+
+
+def _fetch(url, path, size=None, sha256=None):
+    """Fetch `url` to `path`, whole or not at all; return the reason where it failed, else None."""
+    from download import download
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time_limit = socket.getdefaulttimeout()
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as temporary:
+        fetched = Path(temporary, path.name)
+        try:
+            socket.setdefaulttimeout(_STALLED)  # the package itself sets none for the transfer
+            download(url, str(fetched), verbose=False)
+            reason = _mismatch(fetched, size, sha256)
+        except RuntimeError as error:  # what the package raises for everything; the cause is the context
+            reason = error.__context__ or error
+        finally:
+            socket.setdefaulttimeout(time_limit)
+        if not reason:
+            os.replace(fetched, path)
+        return reason
 
 
 def _file_name(url):

@@ -97,7 +97,9 @@ def test_no_network_names_the_way_out(server, tmp_path, monkeypatch):
     server.shutdown()
     server.server_close()
     monkeypatch.setattr(download, "IMAGENET_SUBSET_URL", f"{server.url}/subset.zip")
-    with pytest.raises(DownloadError, match="subset.zip: .*refused.*put it at .*mindvit quickstart"):
+    monkeypatch.setattr(download, "OLDER_SUBSET_URL", f"{server.url}/older.zip")
+    with pytest.raises(DownloadError, match="cannot fetch .*/subset.zip: .*refused.*; nor .*/older.zip: .*refused.*; "
+                                            f"fetch it .*put it at {tmp_path}/subset.zip. .mindvit quickstart"):
         download_imagenet_subset(tmp_path / "dataset")
     assert list(tmp_path.iterdir()) == []
 
@@ -119,6 +121,21 @@ def test_imagenet_subset(server, tmp_path, monkeypatch, top):
     (tmp_path / "mine").mkdir()
     with pytest.raises(FileExistsError, match="mine is there but has no folder train"):
         download_imagenet_subset(tmp_path / "mine")
+
+
+def test_the_older_address_of_the_subset(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "IMAGENET_SUBSET_URL", f"{server.url}/subset.zip")
+    monkeypatch.setattr(download, "OLDER_SUBSET_URL", f"{server.url}/short/vit_dataset.zip")
+    server.files["/short/vit_dataset.zip"] = make_zip({f"dataset/{name}": content for name, content in SUBSET.items()})
+    with pytest.raises(DownloadError, match="subset.zip: .*404.*; nor .*vit_dataset.zip: .*; fetch it by other"):
+        download_imagenet_subset(tmp_path / "pictures")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(download, "OLDER_SUBSET_URL", f"{server.url}/vit_dataset.zip")
+    server.files["/vit_dataset.zip"] = server.files["/short/vit_dataset.zip"]
+    assert tree(download_imagenet_subset(tmp_path / "pictures")) == SUBSET
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", "vit_dataset.zip"]
+    server.files["/subset.zip"], seen = make_zip({"train/a": b"", "val/a": b""}), len(server.requests)
+    assert tree(download_imagenet_subset(tmp_path / "again")) == SUBSET and len(server.requests) == seen
 
 
 def test_suite_download(server, tmp_path):

@@ -6,7 +6,15 @@ import pytest
 from mindspore.dataset import vision
 from PIL import Image
 
-from mindvit.data import DatasetGenerator, ImageFolder, ImageNet, infer_transform, open_dataset, read_dataset
+from mindvit.data import (
+    DatasetGenerator,
+    ImageFolder,
+    ImageNet,
+    infer_transform,
+    open_dataset,
+    open_evaluation,
+    read_dataset,
+)
 
 DOBERMAN, TENCH, TOILET_TISSUE = "n02107142", "n01440764", "n15075141"  # labels 236, 0 and 999
 
@@ -187,7 +195,7 @@ def test_suite_prediction_keeps_the_order(subset):
     assert images == sorted(str(file) for file in (subset / "train").rglob("*.JPEG")) and ids == list(range(12))
     columns = ("image", "label")
     dataset = ds.GeneratorDataset(DatasetGenerator(images, ids), column_names=list(columns), num_parallel_workers=1)
-    found = rows(infer_transform(dataset, columns, 32))
+    found = rows(infer_transform(dataset=dataset, columns_list=columns, resize=32))
     assert [row["label"].tolist() for row in found] == [[i] for i in ids]
     for row, image in zip(found, images):
         expected = vision.Resize([32, 32])(np.asarray(Image.open(image)))
@@ -196,3 +204,80 @@ def test_suite_prediction_keeps_the_order(subset):
     assert read_dataset(images[3]) == ([images[3]], [0])
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         read_dataset(subset / "nowhere")
+
+
+def test_pictures_of_phones_are_not_passed_over(tmp_path):
+    write(tmp_path / "cat", "1.jpg", "2.jpg")
+    write(tmp_path / "dog", "1.jpg", "2.jpg")
+    for name in ("dog/3.HEIC", "dog/b/4.heif", "dog/.5.heic", "cat/a.avif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    for split in ("train", "val"):
+        with pytest.raises(ValueError, match=f"AVIF: 3 of the pictures in {tmp_path}, .* cat/a.avif; .*heif-convert"):
+            open_dataset(tmp_path, split)
+    names = [file.removeprefix(f"{tmp_path}/") for file in read_dataset(tmp_path)[0]]
+    assert names == ["cat/1.jpg", "cat/2.jpg", "cat/a.avif", "dog/1.jpg", "dog/2.jpg", "dog/3.HEIC", "dog/b/4.heif"]
+    (tmp_path / "dog").rename(tmp_path / "infer")
+    with pytest.raises(ValueError, match="AVIF: 2 of the pictures in .*infer, the first is 3.HEIC"):
+        ImageFolder(tmp_path, "infer")
+
+
+@pytest.mark.parametrize("classes", [["\u72d7", "\u732b"], ["\u5154", "\u72d7", "\u732b", "\u9e1f"]])
+def test_classes_with_chinese_names(tmp_path, classes):
+    """Each class has a colour of its own, so that a batch's pictures say which label they must have."""
+    colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)][:len(classes)]
+    for name, colour in reversed(list(zip(classes, colours))):
+        for i in range(5):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("RGB", (40, 40), colour).save(tmp_path / name / f"\u7167\u7247{i}.png")
+    assert classes == sorted(classes)
+    for split, count in (("train", 4), ("val", 1)):
+        dataset = open_dataset(tmp_path, split, batch_size=len(classes), resize=32)
+        assert dataset.classes == classes
+        found = []
+        for row in rows(dataset.run()):
+            for image, label in zip(row["image"], row["label"]):
+                pixels = image.transpose(1, 2, 0) * STD + MEAN
+                assert np.abs(pixels - colours[label]).max() < 3
+                found.append(int(label))
+        assert sorted(found) == sorted([*range(len(classes))] * count)
+
+
+def test_large_rotated_photographs(tmp_path):
+    """A phone's 12 megapixels, stored lying and shown upright: the top is red, the bottom blue."""
+    shown = np.zeros((4032, 3024, 3), np.uint8)
+    shown[:2016, :, 0] = shown[2016:, :, 2] = 250
+    exif = Image.Exif()
+    exif[274] = 6  # turn clockwise to show
+    for name in ("\u7ad6", "\u6a2a"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.fromarray(np.rot90(shown)).save(tmp_path / name / f"\u7167 {i}.jpg", exif=exif)
+    for split in ("train", "val"):
+        transform = [vision.Decode(), vision.Resize([32, 24])]
+        batch = rows(open_dataset(tmp_path, split, val_fraction=0.5, batch_size=2, transform=transform).run())[0]
+        assert sorted(batch["label"]) == [0, 1] and np.abs(batch["image"] - shown[63::126, 63::126]).max() <= 3
+    assert rows(open_dataset(tmp_path, "train", batch_size=2, resize=32).run())[0]["image"].shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("part", ["test", "val", "infer"])
+def test_a_part_beside_class_folders_is_no_class(tmp_path, part):
+    for name in ("cat", "dog", part):
+        write(tmp_path / name, "1.png", "2.png")
+    message = f"has {part}/ beside the class folders cat, dog: put these into {tmp_path}/train, or move {part}/ away"
+    with pytest.raises(ValueError, match=message):
+        open_dataset(tmp_path, "train", hold_out=True)
+    if part != "val":
+        with pytest.raises(ValueError, match=message):
+            open_evaluation(tmp_path)
+    (tmp_path / "train").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / name).rename(tmp_path / "train" / name)
+    assert open_dataset(tmp_path, "train", hold_out=True).classes == ["cat", "dog"]
+
+
+def test_a_part_alone_is_no_class(tmp_path):
+    write(tmp_path / "test" / "cat", "1.png", "2.png")
+    with pytest.raises(FileNotFoundError, match="no folder .*/train; expected pictures as"):
+        open_dataset(tmp_path, "train")
+    assert len(open_evaluation(tmp_path)[0]) == 2

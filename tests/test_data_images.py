@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 from mindspore.dataset import vision
-from PIL import Image
+from PIL import Image, features
 
 from mindvit.data import open_rgb, read_image
 
@@ -102,6 +102,31 @@ def test_no_picture_is_named(tmp_path):
     (tmp_path / "notes.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")  # starts Ghostscript
     with pytest.raises(ValueError, match="notes.png: not a JPEG"):
         read_image(tmp_path / "notes.png")
+
+
+def phone_file(major, *compatible):
+    """The beginning of a phone's picture (ISO/IEC 14496-12): box ftyp with its brands, then others."""
+    brands = [major.encode(), bytes(4), *(brand.encode() for brand in compatible)]
+    return (4 * len(brands) + 8).to_bytes(4, "big") + b"ftyp" + b"".join(brands) + bytes([0, 0, 0, 99]) + b"meta" * 50
+
+
+@pytest.mark.parametrize("brands, kind", [(("heic", "mif1", "heic"), "HEIC"), (("mif1", "mif1", "heic"), "HEIC"),
+                                          (("heix",), "HEIC"), (("hevc",), "HEIC"), (("msf1",), "HEIF"),
+                                          (("mif1", "avif", "miaf"), "AVIF"), (("avif",), "AVIF"), (("isom",), None)])
+def test_pictures_of_phones_are_recognised_by_content(tmp_path, brands, kind):
+    (tmp_path / "IMG.JPG").write_bytes(phone_file(*brands))
+    reason = f"it is {kind}, .* convert .*heif-convert a.heic a.jpg.*Most Compatible" if kind else "not a JPEG, PNG"
+    for read in (read_image, open_rgb):
+        with pytest.raises(ValueError, match=f"IMG.JPG: {reason}"):
+            read(tmp_path / "IMG.JPG")
+
+
+def test_a_real_avif_is_named(tmp_path):
+    if not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    Image.fromarray(RGB).save(tmp_path / "a.avif")
+    with pytest.raises(ValueError, match="a.avif: it is AVIF, which mindvit does not read"):
+        read_image(tmp_path / "a.avif")
 
 
 def test_damaged_jpeg_header_is_refused(tmp_path):

@@ -1,3 +1,4 @@
+import os
 import pathlib
 import subprocess
 import sys
@@ -41,5 +42,21 @@ def test_show_result_writes_a_line_an_item():
     assert (np.asarray(Image.open("out/a.png")) == annotated).all() and (picture == 90).all()
     one = np.asarray(show_result(picture, {"tench": 0.123}), int)
     assert (one == np.asarray(show_result(picture, {"tench": "0.12"}), int)).all()
-    with pytest.raises(ValueError, match="is the picture itself; name another file"):
-        show_result("out/a.png", {0: "tench"}, out_file="out/../out/a.png")
+
+
+def test_show_result_never_writes_over_the_picture(capsys):
+    """The last line of the suite's example is show_result(img=image, result=result, out_file=image)."""
+    os.mkdir("out")
+    Image.fromarray(np.full((120, 200, 3), 90, np.uint8)).save("out/a.png")
+    before = pathlib.Path("out/a.png").read_bytes()
+    for name in ("a_annotated.png", "a_annotated-2.png"):
+        shown = show_result("out/a.png", {0: "tench"}, out_file="out/../out/a.png")
+        assert capsys.readouterr().out == f"out/a.png stays as it is; the annotated copy is out/../out/{name}\n"
+        assert (np.asarray(Image.open(f"out/{name}")) == np.asarray(shown)).all() and np.asarray(shown).std()
+    assert pathlib.Path("out/a.png").read_bytes() == before
+    assert sorted(os.listdir("out")) == ["a.png", "a_annotated-2.png", "a_annotated.png"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (4000, 20)])
+def test_show_result_on_odd_sizes(size):
+    assert show_result(np.zeros((*size[::-1], 3), np.uint8), {"a long name " * 9: 1.0}).size == size

@@ -1,11 +1,16 @@
 """Programs written against the Vision suite's and the tutorial's names, and the examples, run as a user runs them."""
 
+import functools
+import http.server
 import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -50,6 +55,28 @@ def test_suite_program(photo_folder, tmp_path):
     assert annotated.size == original.size and difference[:30].mean() > 5 * difference[-30:].mean()  # text on top
 
 
+def test_blog_program(photo_folder, tmp_path):
+    """The suite's example wrote the result over the picture that it had read."""
+    with zipfile.ZipFile(tmp_path / "vit_dataset.zip", "w") as archive:
+        for file in photo_folder.rglob("*.JPEG"):
+            archive.write(file, file.relative_to(photo_folder.parent))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.handle_error = lambda *args: None  # the first of two requests is hung up on, when the size is known
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        printed = run(HERE / "data/programs/blog_program.py", f"http://127.0.0.1:{server.server_port}/vit_dataset.zip")
+        server.shutdown()
+    assert "Epoch:[  0/  1], step:[    2/    2]" in printed and "'Top_5_Accuracy': " in printed
+    assert len(re.findall(r"^\{\d+: .+\}$", printed, re.MULTILINE)) == 4 and os.listdir("ViT")
+    for original in photo_folder.rglob("*.JPEG"):
+        assert pathlib.Path("dataset", original.relative_to(photo_folder)).read_bytes() == original.read_bytes()
+    for original in photo_folder.rglob("infer/*/*.JPEG"):
+        copy = f"dataset/{original.relative_to(photo_folder).with_suffix('')}_annotated.JPEG"
+        assert f"the annotated copy is {copy}" in printed
+        difference = np.abs(np.asarray(Image.open(copy), float) - np.asarray(Image.open(original), float)).mean(2)
+        assert difference[:20, :40].mean() > 5 * difference[30:].mean()  # the index, top left
+
+
 def test_tutorial_program(photo_folder, public_file):
     np.ones(1 << 30, np.uint8)  # pushes pages of files out of memory, which MindSpore's load_checkpoint counts as taken
     printed = run(HERE / "data/programs/tutorial_program.py", photo_folder, public_file)
@@ -77,23 +104,47 @@ def test_train_own_images(digit_folder):
     assert "training and" in printed and re.search(r"class 3/\d+\.png: \{\d: 'class \d'\}", printed)
 
 
-def test_train_cifar10():
-    folder = pathlib.Path("cifar-10-batches-bin")
-    folder.mkdir()
+@pytest.mark.parametrize("classes, files", [(10, ("data_batch_1.bin", "test_batch.bin")),
+                                            (100, ("train.bin", "test.bin"))])
+def test_train_cifar(classes, files):
     rng = np.random.default_rng(0)
-    for name in ("data_batch_1.bin", "test_batch.bin"):
-        rows = rng.integers(0, 256, (20, 3073), dtype=np.uint8)
-        rows[:, 0] = np.arange(20) % 10
-        rows.tofile(folder / name)
-    printed = run(EXAMPLES / "train_cifar10.py", folder, "--epochs", 1, "--batch-size", 10)
-    assert "20 training and 20 validation images, 10 classes" in printed
-    assert pathlib.Path("runs/cifar10/classes.txt").read_text().startswith("airplane\n")
+    os.mkdir("cifar")
+    for name in files:
+        rows = rng.integers(0, classes // 100 + 1, (20, 3073 + classes // 100), dtype=np.uint8)
+        rows[:, classes // 100] = np.arange(20) % 10
+        rows.tofile(f"cifar/{name}")
+    printed = run(EXAMPLES / "train_cifar10.py", "cifar", "--epochs", 1, "--batch-size", 10)
+    assert f"20 training and 20 validation images, {classes} classes" in printed
+    first = "airplane" if classes == 10 else "apple"
+    assert pathlib.Path("runs/cifar10/classes.txt").read_text().startswith(f"{first}\n")
+
+
+def test_chinese_class_folders_and_a_phones_picture(digit_folder, capsys):
+    """From training to pictures: names in Chinese everywhere, in sorted order; HEIC is an error record."""
+    names = sorted(["\u732b", "\u72d7", "\u91d1\u6bdb\u5bfb\u56de\u72ac"])
+    for digit, name in enumerate(names):
+        shutil.copytree(digit_folder / f"train/class {digit}", f"\u6570\u636e/{name}")
+    tiny = '{"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 32, "patch_size": 8}'
+    assert main(["train", "--data.root", "\u6570\u636e", "--model.name", "vit_t_16", "--model.image_size", "32",
+                 "--model.overrides", tiny, "--train.epochs", "1", "--train.batch_size", "8", "--out", "run"]) == 0
+    assert pathlib.Path("run/classes.txt").read_text(encoding="utf-8").split() == names
+    weights = ["--checkpoint", "run/best.ckpt", "--model.overrides", '{"num_heads": 2}', "--device_target", "CPU"]
+    assert main(["eval", "--data.root", "\u6570\u636e", *weights, "--confusion", "c"]) == 0
+    assert json.loads(pathlib.Path("c/confusion.json").read_text(encoding="utf-8"))["classes"] == names
+    pathlib.Path(f"\u6570\u636e/{names[0]}/\u7167\u7247.heic").write_bytes(b"\0\0\0\x14ftypheic\0\0\0\0heic")
+    main(["predict", f"\u6570\u636e/{names[0]}", *weights, "--json", "p.json"])
+    records = json.loads(pathlib.Path("p.json").read_text(encoding="utf-8"))
+    errors = [record["error"] for record in records if "error" in record]
+    assert len(errors) == 1 == len(records) - len(os.listdir("predicted")) and "\u7167\u7247.heic: it is" in errors[0]
+    assert {record["predictions"][0]["label"] for record in records if "error" not in record} <= set(names)
+    assert "heif-convert" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("script", ["train_imagenet_subset.py", "evaluate_pretrained.py", "predict_images.py"])
 def test_examples_without_a_network_say_what_to_do(script, monkeypatch):
     """Downloads go to a closed port of this machine, so that the test needs no network and asks none."""
     code = (f"import sys, runpy, mindvit.download as d; d.IMAGENET_SUBSET_URL = 'http://127.0.0.1:9/data.zip';"
+            f"d.OLDER_SUBSET_URL = 'http://127.0.0.1:9/older.zip';"
             f"sys.argv = ['x']; runpy.run_path({str(EXAMPLES / script)!r}, run_name='__main__')")
     pathlib.Path("run.py").write_text(code)
     printed = run("run.py", expect=1)

@@ -1,7 +1,7 @@
 """Data sets, transforms, class names, download and unpacking."""
 from pathlib import Path
 
-from mindvit.data.cifar import Cifar10, batch_files
+from mindvit.data.cifar import Cifar10, Cifar100, find_cifar
 from mindvit.data.classes import imagenet_classes, index2label
 from mindvit.data.digits import write_digits
 from mindvit.data.folder import DatasetGenerator, ImageFolder, list_images, read_dataset
@@ -14,16 +14,16 @@ ImageNet = ImageFolder  # the Vision suite's name
 
 
 def open_dataset(path, split, val_fraction=0.2, hold_out=False, **options):
-    """Open what is in a folder: CIFAR-10 where its batches lie, else class folders.
+    """Open what is in a folder: CIFAR-10 or CIFAR-100 where its batches lie, else class folders.
 
     Args:
         path: the folder.
         split: "train" or "val".
-        val_fraction, hold_out: see `ImageFolder`; CIFAR-10 has its test batch for validation.
+        val_fraction, hold_out: see `ImageFolder`; CIFAR has its test batch for validation.
         **options: other arguments that `Cifar10` and `ImageFolder` share.
     """
-    if batch_files(path, split):
-        return Cifar10(path, split, **options)
+    if cifar := find_cifar(path, split):
+        return cifar(path, split, **options)
     return ImageFolder(path, split, val_fraction=val_fraction, hold_out=hold_out, **options)
 
 
@@ -37,17 +37,17 @@ def open_evaluation(root, test=None, **options):
     """Open the images that a checkpoint is evaluated on.
 
     All images of the folder `test` if it is given; else val/ of `root`, else its test/, else the part of it that
-    training holds out. CIFAR-10's are those of its test batch.
+    training holds out. CIFAR's are those of its test batch.
 
     Args:
         root: the data set folder.
-        test: folder of class folders, or of CIFAR-10.
+        test: folder of class folders, or of CIFAR.
         **options: as for `open_dataset`.
 
     Returns:
         (data set, what it is in words).
     """
-    has_val = Path(root, "val").is_dir() or batch_files(root, "val")
+    has_val = Path(root, "val").is_dir() or find_cifar(root, "val")
     if test is None and not has_val:
         test = find_test(root)
     if test is not None:
@@ -56,8 +56,8 @@ def open_evaluation(root, test=None, **options):
     return open_dataset(root, "val", hold_out=True, **options), what
 
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Cifar10", "DatasetGenerator", "DownLoad", "DownloadError", "ImageFolder",
-           "ImageNet", "Preprocessing", "download_file", "download_imagenet_subset", "eval_transform",
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Cifar10", "Cifar100", "DatasetGenerator", "DownLoad", "DownloadError",
+           "ImageFolder", "ImageNet", "Preprocessing", "download_file", "download_imagenet_subset", "eval_transform",
            "extract_archive", "imagenet_classes", "index2label", "infer_transform", "list_images", "open_dataset",
            "open_rgb", "predict_transform", "prepare_image", "read_dataset", "read_image", "train_transform",
            "write_digits"]

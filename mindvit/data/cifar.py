@@ -1,4 +1,4 @@
-"""CIFAR-10 in its binary and its Python-pickle layout."""
+"""CIFAR-10 and CIFAR-100 in their binary and their Python-pickle layouts."""
 import pickle
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from mindvit.data.classes import labels_by_name
 from mindvit.data.images import encode
 from mindvit.data.pipeline import ImageDataset
 
-_CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _PIXELS = 3 * 32 * 32
 
 
@@ -17,8 +16,7 @@ class Cifar10(ImageDataset):
     """The 60,000 pictures of CIFAR-10, 32 x 32 RGB, as published on https://www.cs.toronto.edu/~kriz/cifar.html.
 
     Args:
-        path: the unpacked folder (cifar-10-batches-bin or cifar-10-batches-py, with data_batch_1.bin or data_batch_1
-            and so on) or the folder that holds it.
+        path: the unpacked folder (cifar-10-batches-bin or cifar-10-batches-py), or the folder that holds it.
         split: "train" reads the data batches, "val" and "infer" the test batch.
         num_classes: size of the head, to be checked; it must be 10.
         class_names: names of the head's classes, among which the ten are found by name; then any size will do.
@@ -27,7 +25,7 @@ class Cifar10(ImageDataset):
     Attributes:
         images: uint8 (N, 32, 32, 3).
         labels: int32 (N,).
-        classes: list of the ten names, or `class_names`.
+        classes: list of the ten names, from the file beside the batches if it is there, or `class_names`.
         remarks: list of lines about classes of the head that CIFAR-10 has not.
 
     Raises:
@@ -36,22 +34,32 @@ class Cifar10(ImageDataset):
             or `num_classes` other than 10.
     """
 
+    _title = "CIFAR-10"
+    _classes = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    _folders = ("cifar-10-batches-bin", "cifar-10-batches-py")
+    _train, _test = "data_batch_[1-9]", "test_batch"
+    _label_bytes = 1  # at the start of a binary row; the last of them is the label
+    _label_key = "labels"
+    _names_text, _names_pickle, _names_key = "batches.meta.txt", "batches.meta", "label_names"
+
     def __init__(self, path, split="train", *, num_classes=None, class_names=None, **pipeline):
         super().__init__(path, split, **pipeline)
-        self.classes, self.remarks = list(class_names or _CLASSES), []
-        if class_names is None and num_classes not in (None, 10):
-            raise ValueError(f"the head has {num_classes} classes, but CIFAR-10 has 10")
-        batches = [_read_batch(file) for file in batch_files(path, split)]
-        if not batches:
-            raise FileNotFoundError(f"no CIFAR-10 batches for {split!r} in {path}; expected data_batch_1.bin or "
-                                    "data_batch_1 and so on there or in cifar-10-batches-bin or cifar-10-batches-py")
-        self.images = np.concatenate([images for images, _ in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        self.labels = np.concatenate([labels for _, labels in batches])
+        files = self.batch_files(path, split)
+        if not files:
+            raise FileNotFoundError(f"no {self._title} batches for {split!r} in {path}; expected {self._train} with or "
+                                    f"without .bin there or in {' or '.join(self._folders)}")
+        names = self._read_names(files[0].parent)
+        self.classes, self.remarks = list(class_names or names), []
+        if class_names is None and num_classes not in (None, len(names)):
+            raise ValueError(f"the head has {num_classes} classes, but {self._title} has {len(names)}")
+        images, labels = zip(*map(self._read_batch, files))
+        self.images = np.concatenate(images).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        self.labels = np.concatenate(labels)
         if class_names is not None:
-            label_of, without = labels_by_name(_CLASSES, self.classes, path)
-            self.labels = np.array([label_of[name] for name in _CLASSES], np.int32)[self.labels]
+            label_of, without = labels_by_name(names, self.classes, path)
+            self.labels = np.array([label_of[name] for name in names], np.int32)[self.labels]
             if without:
-                self.remarks.append(f"{len(without)} of the {len(self.classes)} classes are not in CIFAR-10: "
+                self.remarks.append(f"{len(without)} of the {len(self.classes)} classes are not in {self._title}: "
                                     f"{', '.join(without[:10])}{', ...' if len(without) > 10 else ''}")
 
     def __len__(self):
@@ -64,44 +72,89 @@ class Cifar10(ImageDataset):
         """A picture as PIL.Image."""
         return Image.fromarray(self.images[index])
 
+    @classmethod
+    def batch_files(cls, path, split):
+        """List the batches of a split in `path` or in its folder of the published name; none is an empty list."""
+        stem = cls._train if split == "train" else cls._test
+        for folder in (Path(path), *(Path(path, name) for name in cls._folders)):
+            for pattern in (f"{stem}.bin", stem):
+                if files := sorted(file for file in folder.glob(pattern) if file.is_file()):
+                    return files
+        return []
 
-def batch_files(path, split):
-    """List the CIFAR-10 batches of a split in `path` or in its folder of the published name; none is an empty list."""
-    stem = "data_batch_[1-9]" if split == "train" else "test_batch"
-    for folder in (Path(path), Path(path, "cifar-10-batches-bin"), Path(path, "cifar-10-batches-py")):
-        files = sorted(folder.glob(f"{stem}.bin")) or sorted(folder.glob(stem))
-        if files:
-            return files
-    return []
+    def _read_batch(self, file):
+        """Return images, uint8 (N, 3072) with the red plane first, and labels, int32 (N,)."""
+        if file.suffix == ".bin":
+            images, labels = self._read_binary(file)
+        else:
+            images, labels = self._read_pickle(file, "data", self._label_key)
+        if images.dtype != np.uint8 or images.shape[1:] != (_PIXELS,) or labels.shape != images.shape[:1]:
+            raise ValueError(f"{file}: {images.dtype} pictures of shape {images.shape} with {labels.size} labels; "
+                             f"expected uint8 (N, {_PIXELS}) with N labels")
+        last = len(self._classes) - 1
+        if not len(labels) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > last:
+            raise ValueError(f"{file}: no labels, or labels outside 0 to {last}; this is no {self._title} batch")
+        return images, labels.astype(np.int32)
+
+    def _read_binary(self, file):
+        content, row = np.fromfile(file, np.uint8), self._label_bytes + _PIXELS
+        if content.size % row:
+            raise ValueError(f"{file}: {content.size} bytes are no multiple of {row}; the file is damaged")
+        rows = content.reshape(-1, row)
+        return rows[:, self._label_bytes:], rows[:, self._label_bytes - 1]
+
+    def _read_pickle(self, file, *keys):
+        """Return the arrays under these keys."""
+        try:
+            with open(file, "rb") as stream:
+                content = _PlainUnpickler(stream, encoding="bytes").load()
+            content = {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
+            return [np.asarray(content[key]) for key in keys]
+        except Exception as error:  # damaged pickles raise nearly anything
+            raise ValueError(f"cannot read {self._title} from {file}: {error!r}") from error
+
+    def _read_names(self, folder):
+        """Return the class names in the file beside the batches, or the published ones."""
+        if (file := folder / self._names_text).is_file():
+            names = [name for name in file.read_text(encoding="utf-8", errors="replace").splitlines() if name]
+        elif (file := folder / self._names_pickle).is_file():
+            names = self._read_pickle(file, self._names_key)[0].ravel().tolist()
+            names = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names]
+        else:
+            return self._classes
+        if len(names) != len(self._classes):
+            raise ValueError(f"{file} names {len(names)} classes, but {self._title} has {len(self._classes)}; "
+                             "remove it to use the published names")
+        return names
 
 
-def _read_batch(file):
-    """Return images, uint8 (N, 3072) with the red plane first, and labels, int32 (N,)."""
-    images, labels = _read_binary(file) if file.suffix == ".bin" else _read_pickle(file)
-    if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != _PIXELS or len(images) != len(labels):
-        raise ValueError(f"{file}: {images.dtype} pictures of shape {images.shape} with {len(labels)} labels; expected "
-                         f"uint8 (N, {_PIXELS}) with N labels")
-    if not len(labels) or labels.min() < 0 or labels.max() > 9:
-        raise ValueError(f"{file}: no labels, or labels outside 0 to 9; this is no CIFAR-10 batch")
-    return images, labels
+class Cifar100(Cifar10):
+    """The 60,000 pictures of CIFAR-100 with their 100 fine labels, read as `Cifar10` reads CIFAR-10.
+
+    Args:
+        path: the unpacked folder (cifar-100-binary or cifar-100-python), or the folder that holds it.
+        split, num_classes, class_names, **pipeline: as for `Cifar10`, with 100 classes.
+    """
+
+    _title = "CIFAR-100"
+    _classes = """
+        apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+        castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+        elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+        lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+        pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+        shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+        television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm""".split()
+    _folders = ("cifar-100-binary", "cifar-100-python")
+    _train, _test = "train", "test"
+    _label_bytes = 2  # coarse, fine
+    _label_key = "fine_labels"
+    _names_text, _names_pickle, _names_key = "fine_label_names.txt", "meta", "fine_label_names"
 
 
-def _read_binary(file):
-    content = np.fromfile(file, np.uint8)
-    if content.size % (_PIXELS + 1):
-        raise ValueError(f"{file}: {content.size} bytes are no multiple of {_PIXELS + 1}; the file is damaged")
-    rows = content.reshape(-1, _PIXELS + 1)
-    return rows[:, 1:], rows[:, 0].astype(np.int32)
-
-
-def _read_pickle(file):
-    try:
-        with open(file, "rb") as stream:
-            batch = _PlainUnpickler(stream, encoding="bytes").load()
-        batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
-        return np.asarray(batch["data"]), np.asarray(batch["labels"], np.int32)
-    except Exception as error:  # damaged pickles raise nearly anything
-        raise ValueError(f"cannot read the CIFAR-10 batch {file}: {error!r}") from error
+def find_cifar(path, split):
+    """`Cifar10` or `Cifar100`, the first with batches of the split in `path`, else None."""
+    return next((kind for kind in (Cifar10, Cifar100) if kind.batch_files(path, split)), None)
 
 
 class _PlainUnpickler(pickle.Unpickler):

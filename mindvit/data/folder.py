@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mindvit.data.classes import DEVKIT, imagenet_classes, index2label, labels_by_name
-from mindvit.data.images import IMAGE_SUFFIXES, read_image
+from mindvit.data.images import CONVERT, IMAGE_SUFFIXES, UNREAD_SUFFIXES, read_image
 from mindvit.data.pipeline import ImageDataset
 
 _SPLITS = ("train", "val", "infer")
@@ -45,8 +45,8 @@ class ImageFolder(ImageDataset):
 
     Raises:
         FileNotFoundError: no folder for this split; the message says what is expected.
-        ValueError: a class folder without pictures, a class that train does not know, or `num_classes` that does not
-            fit.
+        ValueError: a class folder without pictures, HEIC or AVIF among them, a class that train does not know, test/,
+            val/ or infer/ beside class folders instead of train/, or `num_classes` that does not fit.
     """
 
     def __init__(self, path, split="train", *, num_classes=None, val_fraction=0.2, hold_out=False,
@@ -68,10 +68,11 @@ class ImageFolder(ImageDataset):
         if split == "infer":
             loose = sorted(file for file in root.iterdir() if _is_image(file))
             self.files, self.labels = loose, [-1] * len(loose)
-        count = 0
+        count, unread = 0, [file for file in self.files if _is_unread(file)]
         for name in folders:
             files = list_images(root / name)
             count += len(files)
+            unread += filter(_is_unread, files)
             if not files:
                 raise ValueError(f"no pictures in the class folder {root / name}; add some "
                                  f"({', '.join(sorted(IMAGE_SUFFIXES))}) or remove the folder")
@@ -82,6 +83,9 @@ class ImageFolder(ImageDataset):
                 files = [file for i, file in enumerate(files) if (i in held_out) == (split == "val")]
             self.files += files
             self.labels += [label_of[name]] * len(files)
+        if unread:
+            raise ValueError(f"mindvit reads no HEIC or AVIF: {len(unread)} of the pictures in {root}, the first is "
+                             f"{unread[0].relative_to(root)}; {CONVERT}")
         if not self.files:
             raise FileNotFoundError(f"no pictures for {split!r} in {root}; {self._layout()}")
         if whole and split == "val":
@@ -104,8 +108,13 @@ class ImageFolder(ImageDataset):
             return self.path / "train", True
         if (self.path / self.split).is_dir():
             return self.path / self.split, False
-        has_splits = any((self.path / split).is_dir() for split in _SPLITS)
-        if has_splits or self.split == "infer" or not self.path.is_dir():
+        parts = [name for name in (*_SPLITS, "test") if (self.path / name).is_dir()]
+        classes = sorted({*_class_folders(self.path)} - {*parts}) if parts else []
+        if classes and "train" not in parts:
+            raise ValueError(f"{self.path} has {parts[0]}/ beside the class folders {', '.join(classes[:3])}"
+                             f"{', ...' if len(classes) > 3 else ''}: put these into {self.path / 'train'}, or move "
+                             f"{parts[0]}/ away")
+        if parts or self.split == "infer" or not self.path.is_dir():
             raise FileNotFoundError(f"no folder {self.path / self.split}; {self._layout()}")
         return self.path, True
 
@@ -148,7 +157,8 @@ class ImageFolder(ImageDataset):
 
 
 def list_images(folder):
-    """List the pictures in `folder` and the folders below it, sorted by path; hidden ones are left out."""
+    """List the pictures in `folder` and the folders below it, sorted by path; hidden ones are left out. HEIC and AVIF
+    are among them, so that nobody misses them in silence, but they can't be read."""
     found = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -207,7 +217,11 @@ def _class_folders(root):
 
 
 def _is_image(file):
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    return file.suffix.lower() in IMAGE_SUFFIXES | UNREAD_SUFFIXES and not file.name.startswith(".")
+
+
+def _is_unread(file):
+    return file.suffix.lower() in UNREAD_SUFFIXES
 
 
 def _held_out(count, fraction):

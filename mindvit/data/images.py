@@ -6,10 +6,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+UNREAD_SUFFIXES = {".heic", ".heif", ".avif"}  # pictures too, of phones, which nothing here decodes
+CONVERT = ("convert to JPEG with `heif-convert a.heic a.jpg` of libheif or with an image viewer; a phone's camera "
+           "writes JPEG when set to \"Most Compatible\"")
 
 # What Pillow may recognise, whatever the file is called: formats outside this list can start other programs.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 _ORIENTATION = 0x0112  # EXIF tag
+_UNREAD_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
+                 b"hevc": "HEIC", b"hevx": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
 _plain_jpegs = set()  # hashes of files that _is_plain_jpeg has found good: the next epoch need not look again
 
 
@@ -28,7 +33,7 @@ def open_rgb(path, opening="seen"):
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, truncated or no picture; the message names file and reason.
+        ValueError: the file is empty, truncated, HEIC or AVIF, or no picture; the message names file and reason.
     """
     return _decode(Path(path).read_bytes(), path, opening)
 
@@ -80,6 +85,8 @@ def _is_plain_jpeg(data):
 def _decode(data, path, opening="seen"):
     if not data:
         raise ValueError(f"cannot read the picture {path}: the file is empty")
+    if kind := _unread_format(data):
+        raise ValueError(f"cannot read the picture {path}: it is {kind}, which mindvit does not read; {CONVERT}")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             return to_rgb(image, opening)
@@ -87,6 +94,14 @@ def _decode(data, path, opening="seen"):
         raise ValueError(f"cannot read the picture {path}: not a JPEG, PNG, BMP, WebP or GIF file") from None
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, EOFError and more
         raise ValueError(f"cannot read the picture {path}: {error}") from error
+
+
+def _unread_format(data):
+    """The format that the brands in the file's first box, ftyp, stand for, or None."""
+    if data[4:8] != b"ftyp":
+        return None
+    brands = [data[i:i + 4] for i in range(8, min(int.from_bytes(data[:4], "big"), 256), 4)]
+    return next((kind for brand, kind in _UNREAD_BRANDS.items() if brand in brands), None)
 
 
 def to_rgb(image, opening="seen"):

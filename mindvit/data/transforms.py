@@ -105,18 +105,18 @@ def predict_transform(size, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation=
     return operations(size, Preprocessing(mean, std, 1.0, interpolation, resize_mode="squash"))
 
 
-def infer_transform(dataset, columns, resize):
+def infer_transform(dataset, columns_list, resize):
     """Map a data set of encoded pictures, such as one over `DatasetGenerator`, to batches of one for prediction.
 
     Args:
         dataset: MindSpore data set.
-        columns: its column names, the picture's first.
+        columns_list: its column names, list or tuple, the picture's first.
         resize: pixels of the output, one int or (height, width).
 
     Returns:
         data set whose first column is float32 (1, 3, height, width).
     """
-    return dataset.map(predict_transform(resize), input_columns=columns[0]).batch(1)
+    return dataset.map(predict_transform(resize), input_columns=columns_list[0]).batch(1)
 
 
 def _finish(mean, std):

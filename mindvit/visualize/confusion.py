@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from mindvit.files import replacing, write_json
+from mindvit.visualize.fonts import choose_font
 
 LONGEST_NAME = 24  # characters in the picture
 WITH_COUNTS, WITH_NAMES = 20, 120  # classes up to which the picture has them
@@ -34,6 +35,7 @@ def picture(counts, names):
     """The matplotlib Figure: each row as shares of its class's images, blue where they are many."""
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties, findfont
 
     classes = len(names)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -48,8 +50,13 @@ def picture(counts, names):
     if classes <= WITH_NAMES:
         short = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME - 3]}..." for name in names]
         size = 9 if classes <= WITH_COUNTS else 7
-        axes.set_xticks(range(classes), short, rotation=90, fontsize=size)
-        axes.set_yticks(range(classes), short, fontsize=size)
+        default = findfont(FontProperties())
+        texts, fonts = zip(*(choose_font(name, default, f"class {i}") for i, name in enumerate(short)))
+        for axis, rotation in ((axes.xaxis, 90), (axes.yaxis, 0)):
+            axis.set_ticks(range(classes), texts, rotation=rotation, fontsize=size, parse_math=False)
+            for label, font in zip(axis.get_ticklabels(), fonts):
+                if font != default:
+                    label.set_font(FontProperties(fname=font, size=size))
     if classes <= WITH_COUNTS:
         for row, column in zip(*np.nonzero(counts)):
             axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=8)
