@@ -21,7 +21,15 @@ _STALLED = 60  # seconds without a byte after which a transfer is given up
 
 
 class DownloadError(OSError):
-    """A file could not be fetched; the message names the URL, the reason and where to put the file by hand."""
+    """A file could not be fetched; the message names the URL, the reason and where to put the file by hand.
+
+    Example:
+        >>> try:
+        ...     download_file("http://127.0.0.1:9/vit.ckpt", "vit.ckpt")
+        ... except DownloadError as error:
+        ...     print(str(error)[:46])
+        cannot fetch http://127.0.0.1:9/vit.ckpt: <url
+    """
 
 
 def download_file(url, path, size=None, sha256=None):
@@ -41,6 +49,10 @@ def download_file(url, path, size=None, sha256=None):
 
     Raises:
         DownloadError: the transfer failed, or the file (fetched, or found at `path`) is not the expected one.
+
+    Example:
+        >>> str(download_file("https://example.org/pictures.zip", "downloads/pictures.zip"))  # is there
+        'downloads/pictures.zip'
     """
     path = Path(path)
     if path.exists():
@@ -71,6 +83,10 @@ def extract_archive(archive, target):
     Raises:
         ValueError: the archive is damaged, or a member is a link or a device or would lie outside `target`.
         FileExistsError: `target` holds other content under the name of a member; nothing was changed.
+
+    Example:
+        >>> extract_archive("downloads/pictures.zip", "unpacked").joinpath("cat.jpg").exists()
+        True
     """
     archive, target = Path(archive), Path(target)
     target.mkdir(parents=True, exist_ok=True)
@@ -90,7 +106,11 @@ def extract_archive(archive, target):
 
 
 class DownLoad:
-    """The Vision suite's name for fetching and unpacking in one call."""
+    """The Vision suite's name for fetching and unpacking in one call.
+
+    Example:
+        >>> DownLoad().download_and_extract_archive("https://example.org/pictures.zip", "downloads")
+    """
 
     def download_and_extract_archive(self, url, download_path, extract_path=None, filename=None):
         """Fetch an archive, unless it is there, and unpack it.
@@ -125,6 +145,10 @@ def download_imagenet_subset(root="dataset"):
         DownloadError: both transfers failed.
         FileExistsError: `root` is there but has no folder train.
         ValueError: the archive is damaged or holds no such data set.
+
+    Example:
+        >>> str(download_imagenet_subset("dataset"))  # is there
+        'dataset'
     """
     root = Path(root)
     if root.exists():

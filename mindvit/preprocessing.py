@@ -39,6 +39,10 @@ class Preprocessing:
 
     Raises:
         ValueError: an unknown name, or a number out of its range.
+
+    Example:
+        >>> Preprocessing(crop_fraction=0.9, interpolation="bicubic").describe(224)  # doctest: +ELLIPSIS
+        'images as a person sees them, short side to 248, centre 224 x 224; bicubic of mindspore; mean 0.485 ...'
     """
 
     mean: tuple = IMAGENET_MEAN

@@ -4,6 +4,7 @@ import contextlib
 import doctest
 import inspect
 import os
+import zipfile
 
 import mindspore
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 import mindvit
 from mindvit.models.variants import VARIANTS
 
-ROOMS = (mindvit.models, mindvit.weights)
+ROOMS = (mindvit.models, mindvit.weights, mindvit.data, mindvit.visualize)
 PUBLIC = {name: getattr(mindvit, name) for room in ROOMS for name in room.__all__}
 DOCUMENTED = sorted(name for name, value in PUBLIC.items() if inspect.isclass(value) or inspect.isfunction(value))
 
@@ -30,6 +31,14 @@ def files(tmp_path_factory, photo_folder):
     (folder / "ckpt/vit_b_16_224.ckpt").touch()
     Image.open(next(photo_folder.glob("val/*/*"))).save(folder / "cat.jpg")
     os.symlink(photo_folder, folder / "dataset")
+    for name, label_bytes, files in (("cifar-10-batches-bin", 1, ["data_batch_1.bin", "test_batch.bin"]),
+                                     ("cifar-100-binary", 2, ["train.bin", "test.bin"])):
+        (folder / name).mkdir()
+        for file in files:
+            np.zeros((20, label_bytes + 3072), np.uint8).tofile(folder / name / file)
+    (folder / "downloads").mkdir()
+    with zipfile.ZipFile(folder / "downloads/pictures.zip", "w") as archive:
+        archive.write(folder / "cat.jpg", "cat.jpg")
     return folder
 
 

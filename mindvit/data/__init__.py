@@ -21,6 +21,10 @@ def open_dataset(path, split, val_fraction=0.2, hold_out=False, **options):
         split: "train" or "val".
         val_fraction, hold_out: see `ImageFolder`; CIFAR has its test batch for validation.
         **options: other arguments that `Cifar10` and `ImageFolder` share.
+
+    Example:
+        >>> len(open_dataset("dataset", "train"))
+        8
     """
     if cifar := find_cifar(path, split):
         return cifar(path, split, **options)

@@ -32,6 +32,11 @@ class Cifar10(ImageDataset):
         FileNotFoundError: no batches in `path`.
         ValueError: a file of the wrong size, a label above 9, a pickle that holds more than arrays and plain values,
             or `num_classes` other than 10.
+
+    Example:
+        >>> data = Cifar10("cifar-10-batches-bin", "val", batch_size=10)
+        >>> data.classes[3], data.images.shape
+        ('cat', (20, 32, 32, 3))
     """
 
     _title = "CIFAR-10"
@@ -134,6 +139,10 @@ class Cifar100(Cifar10):
     Args:
         path: the unpacked folder (cifar-100-binary or cifar-100-python), or the folder that holds it.
         split, num_classes, class_names, **pipeline: as for `Cifar10`, with 100 classes.
+
+    Example:
+        >>> Cifar100("cifar-100-binary").num_classes
+        100
     """
 
     _title = "CIFAR-100"

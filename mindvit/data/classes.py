@@ -13,6 +13,10 @@ def imagenet_classes():
     """Return the 1,000 classes as a tuple of (wnid, names) pairs; the position is the label, names are comma-separated.
 
     Source: imagenet1k_classes.tsv beside this file.
+
+    Example:
+        >>> imagenet_classes()[236]
+        ('n02107142', 'Doberman, Doberman pinscher')
     """
     lines = Path(__file__).with_name("imagenet1k_classes.tsv").read_text(encoding="utf-8").splitlines()[1:]
     return tuple(tuple(line.split("\t")[1:]) for line in lines)
@@ -30,6 +34,10 @@ def index2label(root=None):
 
     Raises:
         ValueError: the development kit is damaged or not the one of ILSVRC2012; the message names the file.
+
+    Example:
+        >>> index2label()[236]
+        'Doberman'
     """
     classes = (_devkit_classes(Path(root)) if root is not None else None) or imagenet_classes()
     return {index: names.split(",")[0].strip() for index, (_, names) in enumerate(classes)}

@@ -26,6 +26,10 @@ def write_digits(folder):
 
     Raises:
         FileExistsError: the folder holds something else.
+
+    Example:
+        >>> str(write_digits("digits"))
+        'digits'
     """
     folder = Path(folder)
     with np.load(Path(__file__).with_name("digits.npz")) as packaged:

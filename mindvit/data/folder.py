@@ -47,6 +47,12 @@ class ImageFolder(ImageDataset):
         FileNotFoundError: no folder for this split; the message says what is expected.
         ValueError: a class folder without pictures, HEIC or AVIF among them, a class that train does not know, test/,
             val/ or infer/ beside class folders instead of train/, or `num_classes` that does not fit.
+
+    Example:
+        >>> data = ImageFolder("dataset", "val", batch_size=4, resize=96)
+        >>> images, labels = next(data.run().create_tuple_iterator(num_epochs=1))
+        >>> images.shape, labels.shape
+        ((4, 3, 96, 96), (4,))
     """
 
     def __init__(self, path, split="train", *, num_classes=None, val_fraction=0.2, hold_out=False,
@@ -158,7 +164,12 @@ class ImageFolder(ImageDataset):
 
 def list_images(folder):
     """List the pictures in `folder` and the folders below it, sorted by path; hidden ones are left out. HEIC and AVIF
-    are among them, so that nobody misses them in silence, but they can't be read."""
+    are among them, so that nobody misses them in silence, but they can't be read.
+
+    Example:
+        >>> len(list_images("dataset/val"))
+        4
+    """
     found = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -177,6 +188,10 @@ def read_dataset(path):
 
     Raises:
         FileNotFoundError: there is no such file or folder, or no picture in it.
+
+    Example:
+        >>> read_dataset("cat.jpg")
+        (['cat.jpg'], [0])
     """
     path = Path(path)
     if not path.exists():
@@ -197,6 +212,12 @@ class DatasetGenerator:
     Args:
         images: paths, as from `read_dataset`.
         labels: int, one for each path.
+
+    Example:
+        >>> images, positions = read_dataset("dataset/infer")
+        >>> source = mindspore.dataset.GeneratorDataset(DatasetGenerator(images, positions), ["image", "label"])
+        >>> source.get_dataset_size()
+        4
     """
 
     def __init__(self, images, labels):

@@ -34,6 +34,10 @@ def open_rgb(path, opening="seen"):
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is empty, truncated, HEIC or AVIF, or no picture; the message names file and reason.
+
+    Example:
+        >>> open_rgb("cat.jpg").mode
+        'RGB'
     """
     return _decode(Path(path).read_bytes(), path, opening)
 
@@ -52,6 +56,11 @@ def read_image(path):
 
     Raises:
         FileNotFoundError, ValueError: as for `open_rgb`.
+
+    Example:
+        >>> encoded = read_image("cat.jpg")
+        >>> encoded.dtype.name, mindspore.dataset.vision.Decode()(encoded).shape[2]
+        ('uint8', 3)
     """
     data = Path(path).read_bytes()
     if (digest := hash(data)) in _plain_jpegs or _is_plain_jpeg(data):

@@ -25,6 +25,10 @@ def prepare_image(picture, size, preprocessing):
 
     Raises:
         FileNotFoundError, ValueError: see `open_rgb` and `prepare_pixels`.
+
+    Example:
+        >>> prepare_image("cat.jpg", 224, Preprocessing()).shape
+        (3, 224, 224)
     """
     opened, opening = isinstance(picture, Image.Image), preprocessing.opening
     if preprocessing.resizer == "mindspore" and opening == "seen" and not opened:
@@ -87,6 +91,13 @@ def eval_transform(size, crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_S
 
     Returns:
         list of operations from encoded bytes to float32 (3, height, width).
+
+    Example:
+        >>> image = read_image("cat.jpg")
+        >>> for operation in eval_transform(224):
+        ...     image = operation(image)
+        >>> image.shape
+        (3, 224, 224)
     """
     return operations(size, Preprocessing(mean, std, crop_fraction, interpolation))
 
@@ -101,6 +112,11 @@ def predict_transform(size, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation=
 
     Returns:
         list of operations from encoded bytes to float32 (3, height, width).
+
+    Example:
+        >>> data = ImageNet("dataset", "val", transform=predict_transform(224))
+        >>> data.run().output_shapes()[0]
+        [4, 3, 224, 224]
     """
     return operations(size, Preprocessing(mean, std, 1.0, interpolation, resize_mode="squash"))
 
@@ -115,6 +131,11 @@ def infer_transform(dataset, columns_list, resize):
 
     Returns:
         data set whose first column is float32 (1, 3, height, width).
+
+    Example:
+        >>> source = mindspore.dataset.GeneratorDataset(DatasetGenerator(*read_dataset("cat.jpg")), ["image", "label"])
+        >>> infer_transform(source, ["image", "label"], 224).output_shapes()[0]
+        [1, 3, 224, 224]
     """
     return dataset.map(predict_transform(resize), input_columns=columns_list[0]).batch(1)
 

@@ -35,6 +35,10 @@ def show_result(img, result, text_color="green", font_scale=0.5, row_width=20, s
 
     Raises:
         ValueError: out_file has a suffix that is no picture format.
+
+    Example:
+        >>> show_result("cat.jpg", {281: "tabby"}, out_file="annotated/cat.jpg").mode
+        'RGB'
     """
     image = Image.fromarray(np.asarray(img, np.uint8)) if isinstance(img, np.ndarray) else open_rgb(img)
     color = ImageColor.getrgb(text_color) if isinstance(text_color, str) else tuple(text_color)

@@ -19,6 +19,9 @@ def save_confusion(confusion, names, folder):
         confusion (array): counts (num_classes, num_classes).
         names (list[str]): of the classes.
         folder (str): where to write.
+
+    Example:
+        >>> save_confusion([[9, 1], [2, 8]], ["cat", "dog"], "confusion")
     """
     folder, counts = pathlib.Path(folder), np.asarray(confusion)
     write_json({"classes": list(names), "rows": "true", "columns": "predicted", "counts": counts.tolist()},

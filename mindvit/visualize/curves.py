@@ -13,6 +13,9 @@ def save_curves(rows, path):
     Args:
         rows (list[dict]): one row an epoch with `epoch` and any of the columns of metrics.csv.
         path (str): the PNG file to write.
+
+    Example:
+        >>> save_curves([{"epoch": 1, "train_loss": 2.3}, {"epoch": 2, "train_loss": 1.9}], "curves.png")
     """
     from matplotlib.figure import Figure  # takes long to import, and without pyplot no display is needed
 
