@@ -3,12 +3,14 @@
 import dataclasses
 import re
 import sys
+from argparse import ArgumentError
 from typing import Literal
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from mindvit import __version__, data, engine, models, weights
 from mindvit.engine.config import Overrides
+from mindvit.flags import explain
 
 
 def train(job):
@@ -68,16 +70,16 @@ def convert(source: str, target: str, format: Literal["mindspore", "suite", "tim
 
 
 def build_parser():
-    """The parser of the command line; flags and `--config FILE.yaml` are the same thing."""
+    """(the parser of the command line, those of the commands by name); flags and `--config FILE.yaml` are the same."""
     parser = ArgumentParser(prog="mindvit", description="Vision Transformers for MindSpore", version=__version__,
-                            allow_abbrev=False)
-    commands = parser.add_subcommands(required=True)
+                            allow_abbrev=False, exit_on_error=False)
+    subcommands, commands = parser.add_subcommands(required=True), {}
 
     def add(name, function):
         description = function.__doc__.splitlines()[0]
-        command = ArgumentParser(description=description, allow_abbrev=False)
-        commands.add_subcommand(name, command, help=description)
-        return command
+        commands[name] = ArgumentParser(description=description, allow_abbrev=False)
+        subcommands.add_subcommand(name, commands[name], help=description)
+        return commands[name]
 
     add("quickstart", engine.quickstart).add_function_arguments(engine.quickstart, as_group=False)
     for name, (function, job) in JOBS.items():
@@ -100,45 +102,58 @@ def build_parser():
     command.add_argument("target", help="file to write, .ckpt for mindspore and suite, .safetensors for the others; or "
                                         "a folder for timm and huggingface")
     command.add_function_arguments(convert, skip={"source", "target"}, as_group=False)
-    return parser
+    return parser, commands
 
 
-def switches(job, prefix="--"):
-    """The flags of a dataclass, and of those in it, that may stand without a value, for true."""
+def flags(job, prefix="--"):
+    """(name, type) of the flags of a dataclass and of those in it."""
     for field in dataclasses.fields(job):
         if dataclasses.is_dataclass(field.type):
-            yield from switches(field.type, f"{prefix}{field.name}.")
-        elif field.type in (bool, bool | None):
-            yield prefix + field.name
+            yield from flags(field.type, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, str(field.type)
 
 
 def normal_words(words):
-    """The words with underscores in the names of flags, as in --device-target, and true behind each bare switch."""
-    names = {name for _, job in JOBS.values() for name in switches(job)}
+    """The words with underscores in the names of flags, as in --device-target, true behind each bare switch, and
+    brackets around numbers with commas between them."""
+    types = {name: hint for _, job in JOBS.values() for name, hint in flags(job)}
+    switches = {name for name, hint in types.items() if "bool" in hint and "dict" not in hint}
+    tuples = {name for name, hint in types.items() if "tuple" in hint}
     words = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word) for word in words]
-    return [f"{word}=true" if word in names and following.lower() not in ("true", "false", "null") else word
-            for word, following in zip(words, [*words[1:], ""])]
+    words = [f"{word}=true" if word in switches and following.lower() not in ("true", "false", "null") else word
+             for word, following in zip(words, [*words[1:], ""])]
+    return [re.sub(r"^(--[^=]+=)?([^-\[(].*,.*)$", r"\1[\2]", word) if {word.split("=")[0], before} & tuples else word
+            for before, word in zip(["", *words], words)]
 
 
 JOBS = {"train": (train, engine.TrainJob), "eval": (evaluate, engine.EvalJob), "predict": (predict, engine.PredictJob)}
 FUNCTIONS = {"quickstart": engine.quickstart, "models": list_models, "download": download, "convert": convert}
 
 
-def filled(cls, options):
+def filled(cls, options, name=""):
     """A dataclass, and those in it, with the values of a parsed namespace."""
-    return cls(**{field.name: filled(field.type, vars(options[field.name])) if dataclasses.is_dataclass(field.type)
-                  else options[field.name] for field in dataclasses.fields(cls)})
+    if not isinstance(options, Namespace):
+        raise ValueError(f"the configuration's {name} is {options!r}; write names and values below it")
+    types = {field.name: field.type for field in dataclasses.fields(cls)}
+    return cls(**{key: filled(hint, options[key], key) if dataclasses.is_dataclass(hint) else options[key]
+                  for key, hint in types.items()})
 
 
 def main(args=None):
     """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error."""
-    parser = build_parser()
-    namespace = parser.instantiate(parser.parse_args(normal_words(sys.argv[1:] if args is None else args)))
+    parser, commands = build_parser()
+    words = normal_words(sys.argv[1:] if args is None else args)
+    try:
+        namespace = parser.instantiate(parser.parse_args(words))
+    except ArgumentError as error:
+        print(explain(error.message, words, commands), file=sys.stderr)
+        return 2
     name = namespace.subcommand
-    options = vars(namespace[name]) if namespace.get(name) else {}
+    options = namespace.get(name) or Namespace()
     try:
         if name in FUNCTIONS:
-            FUNCTIONS[name](**options)
+            FUNCTIONS[name](**vars(options))
             return 0
         function, job = JOBS[name]
         return int(bool(function(filled(job, options))))
