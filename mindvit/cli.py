@@ -1,15 +1,18 @@
 """The `mindvit` command: one thin function a subcommand."""
 
 import dataclasses
+import pathlib
 import re
 import sys
 from argparse import ArgumentError
 from typing import Literal
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from mindvit import __version__, data, engine, models, weights
-from mindvit.engine.config import Overrides
+from mindvit.engine.config import Overrides, RunConfig
+from mindvit.engine.train import CONFIG_HEADER
 from mindvit.flags import explain
 
 
@@ -127,6 +130,23 @@ def normal_words(words):
             for before, word in zip(["", *words], words)]
 
 
+def take_from_run(words):
+    """(words, remark): for eval and predict, what they take of a run's config.yaml stands in place of its path."""
+    at = next((i for i, word in enumerate(words) if word.startswith("--config=") or words[i - 1] == "--config"), 0)
+    path = pathlib.Path(words[at].removeprefix("--config=")) if at and words[0] in ("eval", "predict") else None
+    if not path or not path.is_file() or not (text := path.read_text(encoding="utf-8")).startswith(CONFIG_HEADER):
+        return words, None
+    run, job = yaml.safe_load(text), JOBS[words[0]][1]()
+    taken = {key: value for key, value in run.items() if hasattr(RunConfig, key)}
+    taken["data"] = {key: value for key, value in run["data"].items() if hasattr(job.data, key)}
+    remark = f"{path}: the run's data and device settings are taken; its train, model, checkpoint and out are left out"
+    if not any(word.split("=")[0] == "--checkpoint" for word in words):
+        taken["checkpoint"] = str(path.with_name("best.ckpt"))
+        remark += f"; the weights are {taken['checkpoint']}"
+    words[at] = "--config=" * words[at].startswith("--config=") + yaml.safe_dump(taken)
+    return words, remark
+
+
 JOBS = {"train": (train, engine.TrainJob), "eval": (evaluate, engine.EvalJob), "predict": (predict, engine.PredictJob)}
 FUNCTIONS = {"quickstart": engine.quickstart, "models": list_models, "download": download, "convert": convert}
 
@@ -143,12 +163,14 @@ def filled(cls, options, name=""):
 def main(args=None):
     """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error."""
     parser, commands = build_parser()
-    words = normal_words(sys.argv[1:] if args is None else args)
+    words, remark = take_from_run(normal_words(sys.argv[1:] if args is None else args))
     try:
         namespace = parser.instantiate(parser.parse_args(words))
     except ArgumentError as error:
         print(explain(error.message, words, commands), file=sys.stderr)
         return 2
+    if remark:
+        print(remark, flush=True)
     name = namespace.subcommand
     options = namespace.get(name) or Namespace()
     try:

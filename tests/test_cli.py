@@ -90,6 +90,24 @@ def test_config_file_and_flags_are_the_same_thing(run, capsys):
     assert printed == saved
 
 
+def test_eval_and_predict_take_a_runs_config(run, digit_folder, capsys):
+    """The run's data, given by its config alone, are evaluated as by flags; weights are best.ckpt or those asked for."""
+    results, config = [], str(run / "config.yaml")
+    for words in (["--config", config], [f"--config={config}", "--checkpoint", str(run / "last.ckpt")],
+                  ["--data.root", str(digit_folder), "--checkpoint", str(run / "best.ckpt")]):
+        assert main(["eval", *words, "--json", "result.json"]) == 0
+        results.append((json.loads(pathlib.Path("result.json").read_text()), capsys.readouterr().out))
+    assert results[0][0] == results[1][0] == results[2][0]
+    said = f"{config}: the run's data and device settings are taken; its train, model, checkpoint and out are left out"
+    assert results[0][1].startswith(f"{said}; the weights are {run / 'best.ckpt'}\n")
+    assert results[1][1].startswith(f"{said}\n") and str(run / "last.ckpt") in results[1][1]
+    assert main(["predict", str(digit_folder / "val/class 3"), "--config", config, "--json", "records.json"]) == 0
+    assert capsys.readouterr().out.startswith(said) and json.loads(pathlib.Path("records.json").read_text())
+    pathlib.Path("mine.yaml").write_text("train: {epochs: 3}")
+    assert main(["eval", "--config", "mine.yaml"]) == 2
+    assert "mindvit eval: the configuration has train.epochs, which is not known here" in capsys.readouterr().err
+
+
 EVIL = """
 pathlib = __import__("pathlib")
 pathlib.Path("imported").write_text("")
