@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 
 import mindspore as ms
@@ -12,8 +13,18 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from mindvit import VARIANTS, create_model, from_checkpoint, save_weights
+from mindvit import (
+    VARIANTS,
+    PredictJob,
+    create_model,
+    evaluate,
+    from_checkpoint,
+    predict,
+    save_weights,
+    train,
+)
 from mindvit.cli import JOBS, main
+from mindvit.engine.predict import copy_names
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from mindvit.weights.preparation import timm_preparation
 
@@ -63,10 +74,40 @@ def test_predict_writes_copies_and_records_and_keeps_the_originals(run, digit_fo
         best = [prediction["probability"] for prediction in record["predictions"]]
         assert best == sorted(best, reverse=True) and len(best) == 3 and sum(best) <= 1
         assert all(p["label"] == f"class {p['index']}" for p in record["predictions"])
-    assert [record["annotated"] for record in records[1:]] == ["a/digit.jpg", "a/digit-2.jpg"]
-    assert Image.open("a/digit.jpg").size == (320, 320) and pathlib.Path("a/digit.png").read_bytes() == before
-    assert main(["predict", *arguments[2:]]) == 0  # again: nothing is written over
-    assert pathlib.Path("a/digit-3.jpg").exists()
+    assert [record["annotated"] for record in records[1:]] == ["a/a_digit.jpg", "a/b_digit.jpg"]
+    assert Image.open("a/a_digit.jpg").size == (320, 320) and pathlib.Path("a/digit.png").read_bytes() == before
+    copied = pathlib.Path("a/b_digit.jpg").read_bytes()
+    assert main(["predict", "a/digit.png", *arguments[2:]]) == 0  # again: nothing is written over
+    records = json.loads(pathlib.Path("records.json").read_text())
+    assert [record["annotated"] for record in records] == ["a/a_digit-2.jpg", "a/b_digit-2.jpg"]
+    assert pathlib.Path("a/b_digit.jpg").read_bytes() == copied
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line for line in printed if re.fullmatch(r".*\{\d: 'class \d'\} 0\.\d{4}", line)][-3:]
+    expected = [f"{{{p['index']}: {p['label']!r}}} {p['probability']:.4f}" for p in records[1]["predictions"]]
+    assert lines == [f"b/digit.png: {expected[0]}", f"  {expected[1]}", f"  {expected[2]}"]
+
+
+def test_a_copys_name_tells_its_picture():
+    """The stem, the folder before it where stems are the same, and the suffix where those are the same too."""
+    for files, names in ((["a/cat.png", "a/dog.png", "b/dog.png"], ["cat", "a_dog", "b_dog"]),
+                         (["cats/00.png", "cats/00.jpg", "dogs/00.png"], ["cats_00.png", "cats_00.jpg", "dogs_00"]),
+                         (["00.png", "00.jpg", "b/00.png"], ["00.png", "00.jpg", "b_00"])):
+        assert copy_names(files) == dict(zip(files, names))
+
+
+@pytest.mark.parametrize("paths", ["a.png", pathlib.Path("a.png"), ["a.png"], (pathlib.Path("a.png"),)])
+def test_one_path_is_a_list_of_one(paths):
+    assert PredictJob(paths=paths).paths == ["a.png"]
+
+
+@pytest.mark.parametrize("function, given, form", [
+    (train, {"out": "x"}, "train takes a TrainJob, not a dict: train(TrainJob(...))"),
+    (evaluate, {}, "evaluate takes an EvalJob, not a dict: evaluate(EvalJob(...))"),
+    (predict, "a.png", "predict takes a PredictJob, not a str: predict(PredictJob(...))"),
+])
+def test_what_is_no_job_is_answered_with_the_right_form(function, given, form):
+    with pytest.raises(TypeError, match=f"^{re.escape(form)}$"):
+        function(given)
 
 
 def test_a_few_images_are_predicted_without_compiling_a_graph(run, digit_folder, capsys):
@@ -91,7 +132,7 @@ def test_config_file_and_flags_are_the_same_thing(run, capsys):
 
 
 def test_eval_and_predict_take_a_runs_config(run, digit_folder, capsys):
-    """The run's data, given by its config alone, are evaluated as by flags; weights are best.ckpt or those asked for."""
+    """The run's data, given by its config alone, are evaluated as by flags; the weights are best.ckpt, or others."""
     results, config = [], str(run / "config.yaml")
     for words in (["--config", config], [f"--config={config}", "--checkpoint", str(run / "last.ckpt")],
                   ["--data.root", str(digit_folder), "--checkpoint", str(run / "best.ckpt")]):

@@ -1,5 +1,6 @@
 """What a run can be told, with every default in one place; the command line and YAML files are made from these."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -166,7 +167,7 @@ class PredictJob(RunConfig):
     """Names what is in images and writes annotated copies.
 
     Args:
-        paths: images, or folders that are searched for images.
+        paths: images, or folders that are searched for images; in Python one of them may stand without a list.
         data: the images
         model: the network
         checkpoint: weights to predict with; classes.txt beside it names the classes.
@@ -184,3 +185,15 @@ class PredictJob(RunConfig):
     batch_size: int = 8
     out: str = "predicted"
     json: str | None = None
+
+    def __post_init__(self):
+        one = isinstance(self.paths, (str, os.PathLike))
+        self.paths = [os.fspath(path) for path in ([self.paths] if one else self.paths)]
+
+
+def check_job(job, cls, function):
+    """TypeError that shows the right form, unless a function was given its job."""
+    if not isinstance(job, cls):
+        article = "an" if cls is EvalJob else "a"
+        raise TypeError(f"{function} takes {article} {cls.__name__}, not a {type(job).__name__}: "
+                        f"{function}({cls.__name__}(...))")

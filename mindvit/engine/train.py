@@ -12,7 +12,7 @@ from mindspore import nn
 
 from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.engine.callbacks import MetricsFile, ValAccMonitor, progress
-from mindvit.engine.config import TrainJob
+from mindvit.engine.config import TrainJob, check_job
 from mindvit.engine.device import build_model, use_device
 from mindvit.engine.loss import CountedLoss, CrossEntropySmooth
 from mindvit.engine.metrics import accuracies, validation_metrics
@@ -100,8 +100,10 @@ def train(job):
     Raises:
         FileExistsError: the run folder holds a run.
         FileNotFoundError: there are no data.
+        TypeError: it is no TrainJob.
         ValueError: there is one class; data, network, checkpoint or device do not fit, or the loss is NaN or infinite.
     """
+    check_job(job, TrainJob, "train")
     start = time.time()
     folder = new_run_folder(job.out, TrainJob.out)
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode, job.keep_graphs)
