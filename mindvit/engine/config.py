@@ -81,6 +81,8 @@ class TrainConfig:
         batch_size: images a step.
         lr: highest learning rate, reached after the warm-up; it then falls to zero along a cosine, step by step.
         warmup_epochs: epochs in which the learning rate rises linearly from zero.
+        optimizer: adam, or adamw, which also takes weight_decay.
+        weight_decay: of adamw, usually 0.05; biases, norms, tokens and the position embedding do not decay.
         smooth_factor: label smoothing, the share of the target spread over the other classes.
         seed: seed of weights, order and augmentation.
         log_every: steps between two printed lines when the output is not a terminal.
@@ -90,6 +92,8 @@ class TrainConfig:
     batch_size: int = 16
     lr: float = 5e-5
     warmup_epochs: float = 0.0
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.0
     smooth_factor: float = 0.1
     seed: int = 42
     log_every: int = 25

@@ -8,7 +8,6 @@ import time
 
 import mindspore as ms
 import yaml
-from mindspore import nn
 
 from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.engine.callbacks import MetricsFile, ValAccMonitor, progress
@@ -17,6 +16,7 @@ from mindvit.engine.device import build_model, use_device
 from mindvit.engine.loss import CountedLoss, CrossEntropySmooth
 from mindvit.engine.metrics import accuracies, validation_metrics
 from mindvit.engine.network import build_network, image_size, use_preprocessing
+from mindvit.engine.optim import build_optimizer
 from mindvit.files import replacing, write_json
 from mindvit.weights import load_weights
 
@@ -134,8 +134,8 @@ def train(job):
     steps = train_set.get_dataset_size()
     lr = learning_rates(job.train.lr, job.train.epochs, steps, job.train.warmup_epochs)
     loss = CountedLoss(CrossEntropySmooth(smooth_factor=job.train.smooth_factor, num_classes=network.num_classes))
-    model = build_model(network, device, loss, nn.Adam(network.trainable_params(), lr),
-                        validation_metrics(network.num_classes))
+    optimizer = build_optimizer(job.train, network.trainable_params(), lr)
+    model = build_model(network, device, loss, optimizer, validation_metrics(network.num_classes))
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
           f"{steps} steps an epoch; the first step compiles the graph\n"
           f"validation: {prepare.describe(image_size(network))}", flush=True)
