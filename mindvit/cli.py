@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import signal
 import sys
 from argparse import ArgumentError
 from typing import Literal
@@ -160,8 +161,22 @@ def filled(cls, options, name=""):
                   for key, hint in types.items()})
 
 
+def stop(number, frame):
+    """Ends a command on Ctrl-C; while a graph is compiled, afterwards, for MindSpore would call the network faulty.
+
+    MindSpore takes SIGINT from Python and sends its own process SIGTERM instead, which therefore comes here too.
+    """
+    while frame:
+        if frame.f_code.co_name == "compile" and "mindspore" in frame.f_code.co_filename:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)  # SIGALRM comes here
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
 def main(args=None):
-    """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error."""
+    """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error, 130 for
+    Ctrl-C."""
     parser, commands = build_parser()
     words, remark = take_from_run(normal_words(sys.argv[1:] if args is None else args))
     try:
@@ -173,16 +188,28 @@ def main(args=None):
         print(remark, flush=True)
     name = namespace.subcommand
     options = namespace.get(name) or Namespace()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    for number in before if before[signal.SIGINT] is signal.default_int_handler else ():  # not in the background
+        signal.signal(number, stop)
     try:
         if name in FUNCTIONS:
             FUNCTIONS[name](**vars(options))
             return 0
         function, job = JOBS[name]
         return int(bool(function(filled(job, options))))
+    except KeyboardInterrupt as error:
+        kept = str(error) or {"train": "nothing is saved", "eval": "no result is written",
+                              "predict": "the annotated copies of the images printed stay"}.get(name)
+        line = "\n" * sys.stderr.isatty() + f"mindvit {name}: stopped"  # behind a bar, on a new line
+        print(f"{line}; {kept}" if kept else line, file=sys.stderr)
+        return 130
     except (OSError, ValueError) as error:
         print(f"mindvit {name}: {error}", file=sys.stderr)
     except RuntimeError as error:  # MindSpore wraps what goes wrong in reading an image in one, call stack and all
         if not (cause := re.search(r"^(?:ValueError|FileNotFoundError): (?!Traceback)(.*)$", str(error), re.MULTILINE)):
             raise
         print(f"mindvit {name}: {cause[1]}", file=sys.stderr)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 2
