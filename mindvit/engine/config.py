@@ -35,9 +35,11 @@ class DataConfig(PrepareConfig):
         root: folder with train/ and val/ (folders of classes), a folder of class folders, or CIFAR-10.
         test: folder of class folders, all of whose images are evaluated: once at the end of training, with the best
             weights, or by eval; in training test/ in root by default.
+        random_crop: train on a random crop of each image; false takes the whole image, proportions not kept.
         crop_scale: area of the random crop in training, as a range of fractions of the image.
         crop_ratio: width to height of the random crop in training, as a range.
         flip: probability of a left-right flip in training.
+        rotation: largest random rotation in training, in degrees, to either side.
         val_fraction: share of each class held out for validation when root has no val/ folder; the same images each
             time.
         workers: threads that transform images; the same seed and number give the same run.
@@ -45,9 +47,11 @@ class DataConfig(PrepareConfig):
 
     root: str = "dataset"
     test: str | None = None
+    random_crop: bool = True
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (0.75, 1.333)
     flip: float = 0.5
+    rotation: float = 0.0
     val_fraction: float = 0.2
     workers: int = 1
 

@@ -126,7 +126,8 @@ def train(job):
     # What is trained here is trained on images as a person sees them, and predicts as it is validated.
     prepare = network.preprocessing = dataclasses.replace(network.preprocessing, opening="seen", predict_squash=False)
     sets["train"].transform = train_transform(image_size(network), job.data.crop_scale, job.data.crop_ratio,
-                                              job.data.flip, prepare.mean, prepare.std)
+                                              job.data.flip, prepare.mean, prepare.std, job.data.rotation,
+                                              job.data.random_crop)
     for split in sets.keys() - {"train"}:
         sets[split].resize, sets[split].preprocessing = image_size(network), prepare
     train_set, val_set = sets["train"].run(), sets["val"].run()
