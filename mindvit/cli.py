@@ -32,11 +32,13 @@ def predict(job):
     return any("error" in record for record in engine.predict(job))  # exit status 1 when an image is unreadable
 
 
-def list_models():
+def list_models(pattern):
     """List the variants."""
+    names = models.list_models(pattern)
     row = "{:20} {:>5} {:>5} {:>6} {:>5} {:>5} {:>11}  {:32} {}"
     print(row.format("name", "patch", "width", "layers", "heads", "mlp", "parameters", "timm's name", "public weights"))
-    for name, variant in models.VARIANTS.items():
+    for name in names:
+        variant = models.VARIANTS[name]
         print(row.format(name, variant.patch_size, variant.embed_dim, variant.num_layers, variant.num_heads,
                          variant.mlp_dim, f"{variant.parameters:,}", f"{variant.timm_name}_224",
                          ", ".join(map(str, variant.public_files))).rstrip())
@@ -97,7 +99,8 @@ def build_parser():
         command.add_class_arguments(job, skip={"paths", *(part.name for part in parts)}, as_group=False)
         for part in parts:
             command.add_class_arguments(part.type, part.name, as_group=False)
-    add("models", list_models)
+    command = add("models", list_models)
+    command.add_argument("pattern", nargs="?", default="*", help="what names, or timm's, look like: 'vit_b*'")
     command = add("download", download)
     command.add_argument("what", nargs="+", help="dataset, or names of models")
     command.add_function_arguments(download, skip={"what"}, as_group=False)

@@ -19,6 +19,7 @@ from mindvit import (
     create_model,
     evaluate,
     from_checkpoint,
+    list_models,
     predict,
     save_weights,
     train,
@@ -311,6 +312,24 @@ def test_models_lists_the_table(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(VARIANTS)
     assert "86,567,656" in next(line for line in lines if line.startswith("vit_b_16 "))
+
+
+@pytest.mark.parametrize("pattern, names", [
+    ("vit_b*", ["vit_b_16", "vit_b_32"]), ("vit_*_patch32", ["vit_s_32", "vit_b_32", "vit_l_32"]),
+    ("vit_h_14", ["vit_h_14"]), ("deit_base_patch16_224", ["deit_b_16"]), ("vit_large_patch16_384", ["vit_l_16"]),
+    ("*_distilled*", ["deit_t_16_distilled", "deit_s_16_distilled", "deit_b_16_distilled"]),
+])
+def test_models_of_a_pattern(pattern, names, capsys):
+    assert list_models(pattern) == names
+    assert main(["models", pattern]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == names
+
+
+def test_a_pattern_without_models_names_the_nearest(capsys):
+    assert main(["models", "vit_bb_16*"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("mindvit models: no model is called 'vit_bb_16*'; did you mean vit_b_16")
+    assert printed.err.count("\n") == 1 and not printed.out
 
 
 @pytest.mark.parametrize("arguments, message", [
