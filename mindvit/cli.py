@@ -1,5 +1,6 @@
 """The `mindvit` command: one thin function a subcommand."""
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -90,7 +91,8 @@ def build_parser():
     add("quickstart", engine.quickstart).add_function_arguments(engine.quickstart, as_group=False)
     for name, (function, job) in JOBS.items():
         command = add(name, function)
-        command.add_argument("--config", action="config", help="YAML file with the same names as the flags")
+        command.add_argument("--config", action="config", help="YAML file with the same names as the flags"
+                             + ("" if name == "train" else "; or a run's config.yaml"))
         if name == "predict":
             command.add_argument("paths", nargs="*", default=[], help="images, or folders searched for images")
         # A field whose type is a class, and a group, would take {class_path: ...} and import what that names: the
@@ -138,11 +140,11 @@ def take_from_run(words):
     """(words, remark): for eval and predict, what they take of a run's config.yaml stands in place of its path."""
     at = next((i for i, word in enumerate(words) if word.startswith("--config=") or words[i - 1] == "--config"), 0)
     path = pathlib.Path(words[at].removeprefix("--config=")) if at and words[0] in ("eval", "predict") else None
-    if not path or not path.is_file() or not (text := path.read_text(encoding="utf-8")).startswith(CONFIG_HEADER):
+    if not path or not path.is_file() or not (text := path.read_text(errors="replace")).startswith(CONFIG_HEADER):
         return words, None
-    run, job = yaml.safe_load(text), JOBS[words[0]][1]()
+    run, job = yaml.safe_load(text) or {}, JOBS[words[0]][1]()
     taken = {key: value for key, value in run.items() if hasattr(RunConfig, key)}
-    taken["data"] = {key: value for key, value in run["data"].items() if hasattr(job.data, key)}
+    taken["data"] = {key: value for key, value in run.get("data", {}).items() if hasattr(job.data, key)}
     remark = f"{path}: the run's data and device settings are taken; its train, model, checkpoint and out are left out"
     if not any(word.split("=")[0] == "--checkpoint" for word in words):
         taken["checkpoint"] = str(path.with_name("best.ckpt"))
@@ -165,16 +167,33 @@ def filled(cls, options, name=""):
 
 
 def stop(number, frame):
-    """Ends a command on Ctrl-C; while a graph is compiled, afterwards, for MindSpore would call the network faulty.
-
-    MindSpore takes SIGINT from Python and sends its own process SIGTERM instead, which therefore comes here too.
-    """
+    """Raises KeyboardInterrupt; while a graph is compiled, afterwards, for MindSpore would call the network faulty."""
     while frame:
         if frame.f_code.co_name == "compile" and "mindspore" in frame.f_code.co_filename:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)  # SIGALRM comes here
+            signal.setitimer(signal.ITIMER_REAL, 0.1)  # SIGALRM comes here again
             return
         frame = frame.f_back
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def stoppable():
+    """Ctrl-C ends the block with KeyboardInterrupt, unless it is ignored, as in a shell's background.
+
+    While a graph is compiled or runs, MindSpore takes SIGINT from Python and sends its own process SIGTERM instead;
+    nothing tells that from another's SIGTERM, which therefore does the same.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    if before[signal.SIGINT] is not signal.default_int_handler:
+        yield
+        return
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(args=None):
@@ -191,15 +210,13 @@ def main(args=None):
         print(remark, flush=True)
     name = namespace.subcommand
     options = namespace.get(name) or Namespace()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
-    for number in before if before[signal.SIGINT] is signal.default_int_handler else ():  # not in the background
-        signal.signal(number, stop)
     try:
-        if name in FUNCTIONS:
-            FUNCTIONS[name](**vars(options))
-            return 0
-        function, job = JOBS[name]
-        return int(bool(function(filled(job, options))))
+        with stoppable():
+            if name in FUNCTIONS:
+                FUNCTIONS[name](**vars(options))
+                return 0
+            function, job = JOBS[name]
+            return int(bool(function(filled(job, options))))
     except KeyboardInterrupt as error:
         kept = str(error) or {"train": "nothing is saved", "eval": "no result is written",
                               "predict": "the annotated copies of the images printed stay"}.get(name)
@@ -212,7 +229,4 @@ def main(args=None):
         if not (cause := re.search(r"^(?:ValueError|FileNotFoundError): (?!Traceback)(.*)$", str(error), re.MULTILINE)):
             raise
         print(f"mindvit {name}: {cause[1]}", file=sys.stderr)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return 2
