@@ -178,17 +178,15 @@ def stop(number, frame):
 
 @contextlib.contextmanager
 def stoppable():
-    """Ctrl-C ends the block with KeyboardInterrupt, unless it is ignored, as in a shell's background.
+    """Ctrl-C ends the block with KeyboardInterrupt.
 
     While a graph is compiled or runs, MindSpore takes SIGINT from Python and sends its own process SIGTERM instead;
     nothing tells that from another's SIGTERM, which therefore does the same.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
-    if before[signal.SIGINT] is not signal.default_int_handler:
-        yield
-        return
-    for number in before:
-        signal.signal(number, stop)
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as SIGINT is in a shell's background
+            signal.signal(number, stop)
     try:
         yield
     finally:

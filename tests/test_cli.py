@@ -102,9 +102,9 @@ def test_one_path_is_a_list_of_one(paths):
 
 
 @pytest.mark.parametrize("function, given, form", [
-    (train, {"out": "x"}, "train takes a TrainJob, not a dict: train(TrainJob(...))"),
-    (evaluate, {}, "evaluate takes an EvalJob, not a dict: evaluate(EvalJob(...))"),
-    (predict, "a.png", "predict takes a PredictJob, not a str: predict(PredictJob(...))"),
+    (train, {"out": "x"}, "train takes a job, not dict: train(TrainJob(...))"),
+    (evaluate, {}, "evaluate takes a job, not dict: evaluate(EvalJob(...))"),
+    (predict, "a.png", "predict takes a job, not str: predict(PredictJob(...))"),
 ])
 def test_what_is_no_job_is_answered_with_the_right_form(function, given, form):
     with pytest.raises(TypeError, match=f"^{re.escape(form)}$"):

@@ -202,6 +202,4 @@ class PredictJob(RunConfig):
 def check_job(job, cls, function):
     """TypeError that shows the right form, unless a function was given its job."""
     if not isinstance(job, cls):
-        article = "an" if cls is EvalJob else "a"
-        raise TypeError(f"{function} takes {article} {cls.__name__}, not a {type(job).__name__}: "
-                        f"{function}({cls.__name__}(...))")
+        raise TypeError(f"{function} takes a job, not {type(job).__name__}: {function}({cls.__name__}(...))")
