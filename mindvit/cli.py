@@ -1,14 +1,21 @@
 """The `mindvit` command: one thin function a subcommand."""
 
+import contextlib
 import dataclasses
+import pathlib
 import re
+import signal
 import sys
+from argparse import ArgumentError
 from typing import Literal
 
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentParser, Namespace
 
 from mindvit import __version__, data, engine, models, weights
-from mindvit.engine.config import Overrides
+from mindvit.engine.config import Overrides, RunConfig
+from mindvit.engine.train import CONFIG_HEADER
+from mindvit.flags import explain
 
 
 def train(job):
@@ -26,11 +33,13 @@ def predict(job):
     return any("error" in record for record in engine.predict(job))  # exit status 1 when an image is unreadable
 
 
-def list_models():
+def list_models(pattern):
     """List the variants."""
+    names = models.list_models(pattern)
     row = "{:20} {:>5} {:>5} {:>6} {:>5} {:>5} {:>11}  {:32} {}"
     print(row.format("name", "patch", "width", "layers", "heads", "mlp", "parameters", "timm's name", "public weights"))
-    for name, variant in models.VARIANTS.items():
+    for name in names:
+        variant = models.VARIANTS[name]
         print(row.format(name, variant.patch_size, variant.embed_dim, variant.num_layers, variant.num_heads,
                          variant.mlp_dim, f"{variant.parameters:,}", f"{variant.timm_name}_224",
                          ", ".join(map(str, variant.public_files))).rstrip())
@@ -68,21 +77,22 @@ def convert(source: str, target: str, format: Literal["mindspore", "suite", "tim
 
 
 def build_parser():
-    """The parser of the command line; flags and `--config FILE.yaml` are the same thing."""
+    """(the parser of the command line, those of the commands by name); flags and `--config FILE.yaml` are the same."""
     parser = ArgumentParser(prog="mindvit", description="Vision Transformers for MindSpore", version=__version__,
-                            allow_abbrev=False)
-    commands = parser.add_subcommands(required=True)
+                            allow_abbrev=False, exit_on_error=False)
+    subcommands, commands = parser.add_subcommands(required=True), {}
 
     def add(name, function):
         description = function.__doc__.splitlines()[0]
-        command = ArgumentParser(description=description, allow_abbrev=False)
-        commands.add_subcommand(name, command, help=description)
-        return command
+        commands[name] = ArgumentParser(description=description, allow_abbrev=False)
+        subcommands.add_subcommand(name, commands[name], help=description)
+        return commands[name]
 
     add("quickstart", engine.quickstart).add_function_arguments(engine.quickstart, as_group=False)
     for name, (function, job) in JOBS.items():
         command = add(name, function)
-        command.add_argument("--config", action="config", help="YAML file with the same names as the flags")
+        command.add_argument("--config", action="config", help="YAML file with the same names as the flags"
+                             + ("" if name == "train" else "; or a run's config.yaml"))
         if name == "predict":
             command.add_argument("paths", nargs="*", default=[], help="images, or folders searched for images")
         # A field whose type is a class, and a group, would take {class_path: ...} and import what that names: the
@@ -91,7 +101,8 @@ def build_parser():
         command.add_class_arguments(job, skip={"paths", *(part.name for part in parts)}, as_group=False)
         for part in parts:
             command.add_class_arguments(part.type, part.name, as_group=False)
-    add("models", list_models)
+    command = add("models", list_models)
+    command.add_argument("pattern", nargs="?", default="*", help="what names, or timm's, look like: 'vit_b*'")
     command = add("download", download)
     command.add_argument("what", nargs="+", help="dataset, or names of models")
     command.add_function_arguments(download, skip={"what"}, as_group=False)
@@ -100,48 +111,116 @@ def build_parser():
     command.add_argument("target", help="file to write, .ckpt for mindspore and suite, .safetensors for the others; or "
                                         "a folder for timm and huggingface")
     command.add_function_arguments(convert, skip={"source", "target"}, as_group=False)
-    return parser
+    return parser, commands
 
 
-def switches(job, prefix="--"):
-    """The flags of a dataclass, and of those in it, that may stand without a value, for true."""
+def flag_types(job, prefix="--"):
+    """(name, type) of the flags of a dataclass and of those in it."""
     for field in dataclasses.fields(job):
         if dataclasses.is_dataclass(field.type):
-            yield from switches(field.type, f"{prefix}{field.name}.")
-        elif field.type in (bool, bool | None):
-            yield prefix + field.name
+            yield from flag_types(field.type, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, str(field.type)
 
 
 def normal_words(words):
-    """The words with underscores in the names of flags, as in --device-target, and true behind each bare switch."""
-    names = {name for _, job in JOBS.values() for name in switches(job)}
+    """The words with underscores in the names of flags, as in --device-target, true behind each bare switch, and
+    brackets around numbers with commas between them."""
+    types = {name: hint for _, job in JOBS.values() for name, hint in flag_types(job)}
+    switches = {name for name, hint in types.items() if "bool" in hint and "dict" not in hint}
+    tuples = {name for name, hint in types.items() if "tuple" in hint}
     words = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word) for word in words]
-    return [f"{word}=true" if word in names and following.lower() not in ("true", "false", "null") else word
-            for word, following in zip(words, [*words[1:], ""])]
+    words = [f"{word}=true" if word in switches and following.lower() not in ("true", "false", "null") else word
+             for word, following in zip(words, [*words[1:], ""])]
+    return [re.sub(r"^(--[^=]+=)?([^-\[(].*,.*)$", r"\1[\2]", word) if {word.split("=")[0], before} & tuples else word
+            for before, word in zip(["", *words], words)]
+
+
+def take_from_run(words):
+    """(words, remark): for eval and predict, what they take of a run's config.yaml stands in place of its path."""
+    at = next((i for i, word in enumerate(words) if word.startswith("--config=") or words[i - 1] == "--config"), 0)
+    path = pathlib.Path(words[at].removeprefix("--config=")) if at and words[0] in ("eval", "predict") else None
+    if not path or not path.is_file() or not (text := path.read_text(errors="replace")).startswith(CONFIG_HEADER):
+        return words, None
+    run, job = yaml.safe_load(text) or {}, JOBS[words[0]][1]()
+    taken = {key: value for key, value in run.items() if hasattr(RunConfig, key)}
+    taken["data"] = {key: value for key, value in run.get("data", {}).items() if hasattr(job.data, key)}
+    remark = f"{path}: the run's data and device settings are taken; its train, model, checkpoint and out are left out"
+    if not any(word.split("=")[0] == "--checkpoint" for word in words):
+        taken["checkpoint"] = str(path.with_name("best.ckpt"))
+        remark += f"; the weights are {taken['checkpoint']}"
+    words[at] = "--config=" * words[at].startswith("--config=") + yaml.safe_dump(taken)
+    return words, remark
 
 
 JOBS = {"train": (train, engine.TrainJob), "eval": (evaluate, engine.EvalJob), "predict": (predict, engine.PredictJob)}
 FUNCTIONS = {"quickstart": engine.quickstart, "models": list_models, "download": download, "convert": convert}
 
 
-def filled(cls, options):
+def filled(cls, options, name=""):
     """A dataclass, and those in it, with the values of a parsed namespace."""
-    return cls(**{field.name: filled(field.type, vars(options[field.name])) if dataclasses.is_dataclass(field.type)
-                  else options[field.name] for field in dataclasses.fields(cls)})
+    if not isinstance(options, Namespace):
+        raise ValueError(f"the configuration's {name} is {options!r}; write names and values below it")
+    types = {field.name: field.type for field in dataclasses.fields(cls)}
+    return cls(**{key: filled(hint, options[key], key) if dataclasses.is_dataclass(hint) else options[key]
+                  for key, hint in types.items()})
+
+
+def stop(number, frame):
+    """Raises KeyboardInterrupt; while a graph is compiled, afterwards, for MindSpore would call the network faulty."""
+    while frame:
+        if frame.f_code.co_name == "compile" and "mindspore" in frame.f_code.co_filename:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)  # SIGALRM comes here again
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def stoppable():
+    """Ctrl-C ends the block with KeyboardInterrupt.
+
+    While a graph is compiled or runs, MindSpore takes SIGINT from Python and sends its own process SIGTERM instead;
+    nothing tells that from another's SIGTERM, which therefore does the same.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as SIGINT is in a shell's background
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(args=None):
-    """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error."""
-    parser = build_parser()
-    namespace = parser.instantiate(parser.parse_args(normal_words(sys.argv[1:] if args is None else args)))
-    name = namespace.subcommand
-    options = vars(namespace[name]) if namespace.get(name) else {}
+    """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error, 130 for
+    Ctrl-C."""
+    parser, commands = build_parser()
+    words, remark = take_from_run(normal_words(sys.argv[1:] if args is None else args))
     try:
-        if name in FUNCTIONS:
-            FUNCTIONS[name](**options)
-            return 0
-        function, job = JOBS[name]
-        return int(bool(function(filled(job, options))))
+        namespace = parser.instantiate(parser.parse_args(words))
+    except ArgumentError as error:
+        print(explain(error.message, words, commands), file=sys.stderr)
+        return 2
+    if remark:
+        print(remark, flush=True)
+    name = namespace.subcommand
+    options = namespace.get(name) or Namespace()
+    try:
+        with stoppable():
+            if name in FUNCTIONS:
+                FUNCTIONS[name](**vars(options))
+                return 0
+            function, job = JOBS[name]
+            return int(bool(function(filled(job, options))))
+    except KeyboardInterrupt as error:
+        kept = str(error) or {"train": "nothing is saved", "eval": "no result is written",
+                              "predict": "the annotated copies of the images printed stay"}.get(name)
+        line = "\n" * sys.stderr.isatty() + f"mindvit {name}: stopped"  # behind a bar, on a new line
+        print(f"{line}; {kept}" if kept else line, file=sys.stderr)
+        return 130
     except (OSError, ValueError) as error:
         print(f"mindvit {name}: {error}", file=sys.stderr)
     except RuntimeError as error:  # MindSpore wraps what goes wrong in reading an image in one, call stack and all

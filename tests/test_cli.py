@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 
 import mindspore as ms
@@ -12,8 +13,19 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from mindvit import VARIANTS, create_model, from_checkpoint, save_weights
+from mindvit import (
+    VARIANTS,
+    PredictJob,
+    create_model,
+    evaluate,
+    from_checkpoint,
+    list_models,
+    predict,
+    save_weights,
+    train,
+)
 from mindvit.cli import JOBS, main
+from mindvit.engine.predict import copy_names
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from mindvit.weights.preparation import timm_preparation
 
@@ -63,10 +75,40 @@ def test_predict_writes_copies_and_records_and_keeps_the_originals(run, digit_fo
         best = [prediction["probability"] for prediction in record["predictions"]]
         assert best == sorted(best, reverse=True) and len(best) == 3 and sum(best) <= 1
         assert all(p["label"] == f"class {p['index']}" for p in record["predictions"])
-    assert [record["annotated"] for record in records[1:]] == ["a/digit.jpg", "a/digit-2.jpg"]
-    assert Image.open("a/digit.jpg").size == (320, 320) and pathlib.Path("a/digit.png").read_bytes() == before
-    assert main(["predict", *arguments[2:]]) == 0  # again: nothing is written over
-    assert pathlib.Path("a/digit-3.jpg").exists()
+    assert [record["annotated"] for record in records[1:]] == ["a/a_digit.jpg", "a/b_digit.jpg"]
+    assert Image.open("a/a_digit.jpg").size == (320, 320) and pathlib.Path("a/digit.png").read_bytes() == before
+    copied = pathlib.Path("a/b_digit.jpg").read_bytes()
+    assert main(["predict", "a/digit.png", *arguments[2:]]) == 0  # again: nothing is written over
+    records = json.loads(pathlib.Path("records.json").read_text())
+    assert [record["annotated"] for record in records] == ["a/a_digit-2.jpg", "a/b_digit-2.jpg"]
+    assert pathlib.Path("a/b_digit.jpg").read_bytes() == copied
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line for line in printed if re.fullmatch(r".*\{\d: 'class \d'\} 0\.\d{4}", line)][-3:]
+    expected = [f"{{{p['index']}: {p['label']!r}}} {p['probability']:.4f}" for p in records[1]["predictions"]]
+    assert lines == [f"b/digit.png: {expected[0]}", f"  {expected[1]}", f"  {expected[2]}"]
+
+
+def test_a_copys_name_tells_its_picture():
+    """The stem, the folder before it where stems are the same, and the suffix where those are the same too."""
+    for files, names in ((["a/cat.png", "a/dog.png", "b/dog.png"], ["cat", "a_dog", "b_dog"]),
+                         (["cats/00.png", "cats/00.jpg", "dogs/00.png"], ["cats_00.png", "cats_00.jpg", "dogs_00"]),
+                         (["00.png", "00.jpg", "b/00.png"], ["00.png", "00.jpg", "b_00"])):
+        assert copy_names(files) == dict(zip(files, names))
+
+
+@pytest.mark.parametrize("paths", ["a.png", pathlib.Path("a.png"), ["a.png"], (pathlib.Path("a.png"),)])
+def test_one_path_is_a_list_of_one(paths):
+    assert PredictJob(paths=paths).paths == ["a.png"]
+
+
+@pytest.mark.parametrize("function, given, form", [
+    (train, {"out": "x"}, "train takes a job, not dict: train(TrainJob(...))"),
+    (evaluate, {}, "evaluate takes a job, not dict: evaluate(EvalJob(...))"),
+    (predict, "a.png", "predict takes a job, not str: predict(PredictJob(...))"),
+])
+def test_what_is_no_job_is_answered_with_the_right_form(function, given, form):
+    with pytest.raises(TypeError, match=f"^{re.escape(form)}$"):
+        function(given)
 
 
 def test_a_few_images_are_predicted_without_compiling_a_graph(run, digit_folder, capsys):
@@ -88,6 +130,24 @@ def test_config_file_and_flags_are_the_same_thing(run, capsys):
     saved = yaml.safe_load((run / "config.yaml").read_text())
     assert printed["train"].pop("epochs") == 3 and saved["train"].pop("epochs") == 1
     assert printed == saved
+
+
+def test_eval_and_predict_take_a_runs_config(run, digit_folder, capsys):
+    """The run's data, given by its config alone, are evaluated as by flags; the weights are best.ckpt, or others."""
+    results, config = [], str(run / "config.yaml")
+    for words in (["--config", config], [f"--config={config}", "--checkpoint", str(run / "last.ckpt")],
+                  ["--data.root", str(digit_folder), "--checkpoint", str(run / "best.ckpt")]):
+        assert main(["eval", *words, "--json", "result.json"]) == 0
+        results.append((json.loads(pathlib.Path("result.json").read_text()), capsys.readouterr().out))
+    assert results[0][0] == results[1][0] == results[2][0]
+    said = f"{config}: the run's data and device settings are taken; its train, model, checkpoint and out are left out"
+    assert results[0][1].startswith(f"{said}; the weights are {run / 'best.ckpt'}\n")
+    assert results[1][1].startswith(f"{said}\n") and str(run / "last.ckpt") in results[1][1]
+    assert main(["predict", str(digit_folder / "val/class 3"), "--config", config, "--json", "records.json"]) == 0
+    assert capsys.readouterr().out.startswith(said) and json.loads(pathlib.Path("records.json").read_text())
+    pathlib.Path("mine.yaml").write_text("train: {epochs: 3}")
+    assert main(["eval", "--config", "mine.yaml"]) == 2
+    assert "mindvit eval: the configuration has train.epochs, which is not known here" in capsys.readouterr().err
 
 
 EVIL = """
@@ -168,6 +228,50 @@ def test_switches_stand_alone_or_with_a_value(words, expected, capsys):
     assert printed["model"]["pretrained"] == ("pretrained" in words)
 
 
+@pytest.mark.parametrize("words, expected", [
+    ("train --epochs 3", "mindvit train: there is no flag --epochs; did you mean --train.epochs? "
+                         "(mindvit train --help lists the flags)"),
+    ("train --epochs=3", "no flag --epochs; did you mean --train.epochs?"),
+    ("train --name x", "no flag --name; did you mean --model.name?"),
+    ("train --train.epoch 3", "no flag --train.epoch; did you mean --train.epochs?"),
+    ("predict a.png --nothing-like-it", "no flag --nothing_like_it (mindvit predict --help lists the flags)"),
+    ("train --train.epochs x", "mindvit train: --train.epochs is x; it takes a whole number"),
+    ("train --train.lr x", "--train.lr is x; it takes a number"),
+    ("train --device_target TPU", "--device_target is TPU; it takes auto, Ascend, GPU or CPU"),
+    ("train --mode graf", "--mode is graf; it takes graph or pynative"),
+    ("eval --per_class=3", "--per_class is 3; it takes true or false"),
+    ("train --data.mean 1", "--data.mean is 1; it takes 3 numbers with commas between them"),
+    ("train --model.overrides x", "--model.overrides is x; it takes names and plain values"),
+    ("train --train.epochs", "--train.epochs needs a value: a whole number"),
+    ("quickstart --seed x", "mindvit quickstart: --seed is x; it takes a whole number"),
+    ("train --config key.yaml", "the configuration has trian.lr, which is not known here; did you mean train.lr?"),
+    ("train --config value.yaml", "mindvit train: --train.lr is x; it takes a number"),
+    ("train --config group.yaml", "mindvit train: the configuration's train is 3; write names and values below it"),
+    ("train --config missing.yaml", "missing.yaml"), ("train --config broken.yaml", "line 2, column 1"),
+    ("tran", "mindvit: there is no command tran; did you mean train? (quickstart, train, eval, predict, models,"),
+    ("", "mindvit: no command is given (quickstart, train, eval, predict, models,"),
+    ("convert a", "mindvit convert: missing: target, --format (mindvit convert --help tells more)"),
+    ("train foo", "mindvit train: foo is not expected"), ("models -x", "mindvit models: -x is not expected"),
+])
+def test_a_wrong_command_line_is_one_line(words, expected, capfd):
+    for name, text in (("key", "trian: {lr: 1}"), ("value", "train: {lr: x}"), ("group", "train: 3"),
+                       ("broken", "train: [")):
+        pathlib.Path(f"{name}.yaml").write_text(text)
+    assert main(words.split()) == 2
+    printed = capfd.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and expected in printed.err, printed
+
+
+@pytest.mark.parametrize("words", ["--data.crop_scale 0.5,1", "--data.crop_scale=0.5,1", "--data.crop-scale 0.5,1.0",
+                                   "--data.crop_scale [0.5,1]"])
+def test_numbers_with_commas_need_no_brackets(words, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", *words.split(), "--data.mean", "0.1,0.2,0.3", "--out", "a,b", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["data"]["crop_scale"] == [0.5, 1.0] and printed["data"]["mean"] == [0.1, 0.2, 0.3]
+    assert printed["out"] == "a,b"
+
+
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_few_classes_from_training_to_prediction(classes, digit_folder, capsys):
     for i in range(classes):
@@ -208,6 +312,24 @@ def test_models_lists_the_table(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(VARIANTS)
     assert "86,567,656" in next(line for line in lines if line.startswith("vit_b_16 "))
+
+
+@pytest.mark.parametrize("pattern, names", [
+    ("vit_b*", ["vit_b_16", "vit_b_32"]), ("vit_*_patch32", ["vit_s_32", "vit_b_32", "vit_l_32"]),
+    ("vit_h_14", ["vit_h_14"]), ("deit_base_patch16_224", ["deit_b_16"]), ("vit_large_patch16_384", ["vit_l_16"]),
+    ("*_distilled*", ["deit_t_16_distilled", "deit_s_16_distilled", "deit_b_16_distilled"]),
+])
+def test_models_of_a_pattern(pattern, names, capsys):
+    assert list_models(pattern) == names
+    assert main(["models", pattern]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == names
+
+
+def test_a_pattern_without_models_names_the_nearest(capsys):
+    assert main(["models", "vit_bb_16*"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("mindvit models: no model is called 'vit_bb_16*'; did you mean vit_b_16")
+    assert printed.err.count("\n") == 1 and not printed.out
 
 
 @pytest.mark.parametrize("arguments, message", [

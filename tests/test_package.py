@@ -1,5 +1,7 @@
 import os
 import pathlib
+import pkgutil
+import re
 import subprocess
 import sys
 
@@ -29,9 +31,23 @@ def test_import_prints_nothing_and_changes_no_context():
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_public_names_are_there():
-    for name in mindvit.models.__all__ + mindvit.data.__all__ + mindvit.engine.__all__ + mindvit.weights.__all__:
-        assert hasattr(mindvit, name), name
+def test_public_names_are_written_out():
+    """`mindvit` has the names of __all__, its submodules and no others."""
+    submodules = {module.name for module in pkgutil.iter_modules(mindvit.__path__)}
+    assert {name for name in dir(mindvit) if not name.startswith("_")} - submodules == set(mindvit.__all__)
+    rooms = (mindvit.models, mindvit.data, mindvit.engine, mindvit.visualize, mindvit.weights)
+    assert set(mindvit.__all__) == {name for room in rooms for name in room.__all__}
+    written = re.findall(r'^    "(\w+)",$', pathlib.Path(mindvit.__file__).read_text(), re.MULTILINE)
+    assert written == mindvit.__all__ and len(set(written)) == len(written)
+
+
+def test_python_m_mindvit_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "mindvit", "models", "vit_h_14"], text=True, capture_output=True,
+                          cwd=pathlib.Path(mindvit.__file__).parents[1])
+    assert done.returncode == 0 and "vit_huge_patch14_224" in done.stdout
+    done = subprocess.run([sys.executable, "-m", "mindvit", "model"], text=True, capture_output=True,
+                          cwd=pathlib.Path(mindvit.__file__).parents[1])
+    assert done.returncode == 2 and done.stderr.startswith("mindvit: there is no command model; did you mean models?")
 
 
 def test_show_result_writes_a_line_an_item():

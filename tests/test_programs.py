@@ -104,6 +104,18 @@ def test_train_own_images(digit_folder):
     assert "training and" in printed and re.search(r"class 3/\d+\.png: \{\d: 'class \d'\}", printed)
 
 
+def test_train_own_images_from_a_checkpoint_of_any_size(digit_folder):
+    """Without --model the checkpoint tells the network; --predict looks where --out auto went."""
+    sizes = {"patch_size": 8, "embed_dim": 128, "num_layers": 1, "num_heads": 2, "mlp_dim": 32}
+    mindvit.save_weights(mindvit.ViT(32, num_classes=5, **sizes), "small.ckpt")
+    for folder in ("runs/train", "runs/train-2"):
+        printed = run(EXAMPLES / "train_own_images.py", digit_folder / "val", "--checkpoint", "small.ckpt", "--epochs",
+                      1, "--batch-size", 8, "--out", "auto", "--predict", digit_folder / "val/class 3")
+        assert f"\n{folder}/best.ckpt" in printed and "replaced     2" in printed
+        assert re.search(r"class 3/\d+\.png: \{\d: 'class \d'\}", printed)
+        assert len(os.listdir(f"{folder}/predicted")) == len(os.listdir(digit_folder / "val/class 3"))
+
+
 @pytest.mark.parametrize("classes, files", [(10, ("data_batch_1.bin", "test_batch.bin")),
                                             (100, ("train.bin", "test.bin"))])
 def test_train_cifar(classes, files):

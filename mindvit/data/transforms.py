@@ -62,8 +62,10 @@ def operations(size, preprocessing):
             *_finish(preprocessing.mean, preprocessing.std)]
 
 
-def train_transform(size, scale=(0.08, 1.0), ratio=(0.75, 1.333), flip=0.5, mean=IMAGENET_MEAN, std=IMAGENET_STD):
-    """Operations for training: a random part of the picture, resized to `size`, mirrored with probability `flip`.
+def train_transform(size, scale=(0.08, 1.0), ratio=(0.75, 1.333), flip=0.5, mean=IMAGENET_MEAN, std=IMAGENET_STD,
+                    rotation=0.0, random_crop=True):
+    """Operations for training: a random part of the picture, resized to `size`, mirrored with probability `flip`, and
+    rotated about its centre by at most `rotation` degrees, the corners then black.
 
     Args:
         size: pixels of the output, one int or (height, width).
@@ -71,12 +73,21 @@ def train_transform(size, scale=(0.08, 1.0), ratio=(0.75, 1.333), flip=0.5, mean
         ratio: least and largest width / height of the crop.
         flip: probability of a horizontal flip.
         mean, std: of the three RGB channels, for values scaled to 0..1.
+        rotation: largest angle, in degrees, to either side.
+        random_crop: False takes the whole picture, proportions not kept.
 
     Returns:
         list of operations from encoded bytes to float32 (3, height, width).
+
+    Raises:
+        ValueError: rotation is outside [0, 180].
     """
-    return [vision.RandomCropDecodeResize(size, scale=scale, ratio=ratio), vision.RandomHorizontalFlip(flip),
-            *_finish(mean, std)]
+    if not 0 <= rotation <= 180:
+        raise ValueError(f"rotation is {rotation}; it lies in [0, 180] degrees")
+    resized = ([vision.RandomCropDecodeResize(size, scale=scale, ratio=ratio)] if random_crop else
+               [vision.Decode(), vision.Resize(list(pair(size)))])
+    rotated = [vision.RandomRotation(rotation, vision.Inter.BILINEAR)] if rotation else []
+    return [*resized, vision.RandomHorizontalFlip(flip), *rotated, *_finish(mean, std)]
 
 
 def eval_transform(size, crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear"):

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 import pathlib
 import sys
 import time
@@ -122,7 +123,9 @@ class ProgressBar(EpochLoss):
 
         super().on_train_epoch_begin(run_context)
         params = run_context.original_args()
-        self.bar = tqdm(total=params.batch_num, desc=f"epoch {params.cur_epoch_num}/{params.epoch_num}", unit="step")
+        sized = not sys.stderr.isatty() or os.get_terminal_size(sys.stderr.fileno()).columns
+        self.bar = tqdm(total=params.batch_num, desc=f"epoch {params.cur_epoch_num - 1}/{params.epoch_num}",
+                        unit="step", **({} if sized else {"ncols": 80, "nrows": 24}))  # in 0 x 0 tqdm shows nothing
 
     def on_train_step_end(self, run_context):
         super().on_train_step_end(run_context)
@@ -162,7 +165,7 @@ class ValAccMonitor(Callback):
         self.model, self.dataset_val, self.num_epochs, self.interval = model, dataset_val, num_epochs, interval
         self.folder, self.metric_name = pathlib.Path(ckpt_directory), metric_name
         self.dataset_sink_mode = dataset_sink_mode
-        self.best, self.best_epoch = -math.inf, 0
+        self.best, self.best_epoch, self.last_epoch = -math.inf, 0, 0
 
     def on_train_begin(self, run_context):
         notice_pynative()
@@ -171,6 +174,7 @@ class ValAccMonitor(Callback):
     def on_train_epoch_end(self, run_context):
         params = run_context.original_args()
         save_weights(params.network, self.folder / "last.ckpt")
+        self.last_epoch = params.cur_epoch_num
         params.eval_results = {}
         if params.cur_epoch_num % self.interval and params.cur_epoch_num != (self.num_epochs or params.epoch_num):
             return

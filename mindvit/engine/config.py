@@ -1,5 +1,6 @@
 """What a run can be told, with every default in one place; the command line and YAML files are made from these."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,9 +35,11 @@ class DataConfig(PrepareConfig):
         root: folder with train/ and val/ (folders of classes), a folder of class folders, or CIFAR-10.
         test: folder of class folders, all of whose images are evaluated: once at the end of training, with the best
             weights, or by eval; in training test/ in root by default.
+        random_crop: train on a random crop of each image; false takes the whole image, proportions not kept.
         crop_scale: area of the random crop in training, as a range of fractions of the image.
         crop_ratio: width to height of the random crop in training, as a range.
         flip: probability of a left-right flip in training.
+        rotation: largest random rotation in training, in degrees, to either side.
         val_fraction: share of each class held out for validation when root has no val/ folder; the same images each
             time.
         workers: threads that transform images; the same seed and number give the same run.
@@ -44,9 +47,11 @@ class DataConfig(PrepareConfig):
 
     root: str = "dataset"
     test: str | None = None
+    random_crop: bool = True
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (0.75, 1.333)
     flip: float = 0.5
+    rotation: float = 0.0
     val_fraction: float = 0.2
     workers: int = 1
 
@@ -80,6 +85,8 @@ class TrainConfig:
         batch_size: images a step.
         lr: highest learning rate, reached after the warm-up; it then falls to zero along a cosine, step by step.
         warmup_epochs: epochs in which the learning rate rises linearly from zero.
+        optimizer: adam, or adamw, which also takes weight_decay.
+        weight_decay: of adamw, usually 0.05; biases, norms, tokens and the position embedding do not decay.
         smooth_factor: label smoothing, the share of the target spread over the other classes.
         seed: seed of weights, order and augmentation.
         log_every: steps between two printed lines when the output is not a terminal.
@@ -89,6 +96,8 @@ class TrainConfig:
     batch_size: int = 16
     lr: float = 5e-5
     warmup_epochs: float = 0.0
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.0
     smooth_factor: float = 0.1
     seed: int = 42
     log_every: int = 25
@@ -166,7 +175,7 @@ class PredictJob(RunConfig):
     """Names what is in images and writes annotated copies.
 
     Args:
-        paths: images, or folders that are searched for images.
+        paths: images, or folders that are searched for images; in Python one of them may stand without a list.
         data: the images
         model: the network
         checkpoint: weights to predict with; classes.txt beside it names the classes.
@@ -184,3 +193,13 @@ class PredictJob(RunConfig):
     batch_size: int = 8
     out: str = "predicted"
     json: str | None = None
+
+    def __post_init__(self):
+        one = isinstance(self.paths, (str, os.PathLike))
+        self.paths = [os.fspath(path) for path in ([self.paths] if one else self.paths)]
+
+
+def check_job(job, cls, function):
+    """TypeError that shows the right form, unless a function was given its job."""
+    if not isinstance(job, cls):
+        raise TypeError(f"{function} takes a job, not {type(job).__name__}: {function}({cls.__name__}(...))")

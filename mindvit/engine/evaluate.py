@@ -1,6 +1,7 @@
 """Evaluation: from an EvalJob to top-1 and top-5 accuracy."""
 
 from mindvit.data import open_evaluation
+from mindvit.engine.config import EvalJob, check_job
 from mindvit.engine.device import build_model, use_device
 from mindvit.engine.loss import CrossEntropySmooth
 from mindvit.engine.metrics import ACCURACIES, Confusion, per_class, validation_metrics
@@ -21,9 +22,11 @@ def evaluate(job):
 
     Raises:
         FileNotFoundError: there are no data, or no checkpoint.
+        TypeError: it is no EvalJob.
         ValueError: no weights are given, the head is not the checkpoint's, a class folder is none of its classes, or
             data, network, checkpoint or device do not fit.
     """
+    check_job(job, EvalJob, "evaluate")
     if not (job.checkpoint or job.model.pretrained):
         raise ValueError("there are no weights to evaluate; give --checkpoint FILE or --model.pretrained true")
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode, job.keep_graphs)

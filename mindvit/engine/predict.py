@@ -1,5 +1,6 @@
 """Prediction: from a PredictJob to annotated copies and one record an image."""
 
+import collections
 import itertools
 import pathlib
 
@@ -7,6 +8,7 @@ import mindspore as ms
 import numpy as np
 
 from mindvit.data import open_rgb, prepare_image, read_dataset
+from mindvit.engine.config import PredictJob, check_job
 from mindvit.engine.device import build_model, choose_target, use_device
 from mindvit.engine.network import build_network, check_head, image_size, use_preprocessing
 from mindvit.files import write_json
@@ -33,9 +35,21 @@ def batches(files, size, preprocessing, batch_size):
         yield group, np.array(images, np.float32), errors
 
 
-def annotated_copy(file, lines, folder):
+def copy_names(files):
+    """{file: what its annotated copy is called, without .jpg}: the stem; with its folder's name before it where
+    another file has the stem too, and with its suffix where that does not tell them apart either."""
+    names = {file: pathlib.Path(file).stem for file in files}
+    for part in ("stem", "name"):
+        count = collections.Counter(names.values())
+        for file in [file for file in files if count[names[file]] > 1]:
+            path = pathlib.Path(file)
+            names[file] = "_".join(filter(None, (path.parent.name, getattr(path, part))))
+    return names
+
+
+def annotated_copy(file, name, lines, folder):
     """Writes the picture with its predictions to a new file in the folder, never over another; returns its path."""
-    names = itertools.chain([pathlib.Path(file).stem], (f"{pathlib.Path(file).stem}-{i}" for i in itertools.count(2)))
+    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
     target = next(path for path in (folder / f"{name}.jpg" for name in names) if not path.exists())
     picture = open_rgb(file)
     scale = max(1, round(320 / picture.width))  # on a small picture the text would hide everything
@@ -56,8 +70,10 @@ def predict(job):
 
     Raises:
         FileNotFoundError: a path, or the checkpoint, is absent.
+        TypeError: it is no PredictJob.
         ValueError: no weights are given, or network, checkpoint or device do not fit.
     """
+    check_job(job, PredictJob, "predict")
     if not (job.checkpoint or job.model.pretrained):
         raise ValueError("there are no weights to predict with; give --checkpoint FILE or --model.pretrained true")
     if job.top_k < 1 or job.batch_size < 1:
@@ -75,7 +91,7 @@ def predict(job):
     size, preprocessing = image_size(network), network.preprocessing.for_prediction()
     print(preprocessing.describe(size), flush=True)
     model = build_model(network.set_train(False), device)
-    out, records = pathlib.Path(job.out), []
+    out, copies, records = pathlib.Path(job.out), copy_names(files), []
     for group, images, errors in batches(files, size, preprocessing, job.batch_size):
         logits = iter(model.predict(ms.Tensor(images)).asnumpy().astype(np.float64) if len(images) else ())
         for file in group:
@@ -89,9 +105,10 @@ def predict(job):
             best = np.argsort(-row, kind="stable")[:job.top_k]
             predictions = [{"index": int(i), "label": names[i], "probability": float(probabilities[i])} for i in best]
             lines = {f"{p['label']} ({p['index']})": p["probability"] for p in predictions}
-            annotated = str(annotated_copy(file, lines, out))
+            annotated = str(annotated_copy(file, copies[file], lines, out))
             records.append({"path": file, "predictions": predictions, "annotated": annotated})
-            print(f"{file}: {{{best[0]}: {names[best[0]]!r}}} {probabilities[best[0]]:.4f}", flush=True)
+            for rank, i in enumerate(best):
+                print(f"{'  ' if rank else f'{file}: '}{{{i}: {names[i]!r}}} {probabilities[i]:.4f}", flush=True)
     if job.json:
         write_json(records, job.json)
     return records

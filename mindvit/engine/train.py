@@ -8,15 +8,15 @@ import time
 
 import mindspore as ms
 import yaml
-from mindspore import nn
 
 from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.engine.callbacks import MetricsFile, ValAccMonitor, progress
-from mindvit.engine.config import TrainJob
+from mindvit.engine.config import TrainJob, check_job
 from mindvit.engine.device import build_model, use_device
 from mindvit.engine.loss import CountedLoss, CrossEntropySmooth
 from mindvit.engine.metrics import accuracies, validation_metrics
 from mindvit.engine.network import build_network, image_size, use_preprocessing
+from mindvit.engine.optim import build_optimizer
 from mindvit.files import replacing, write_json
 from mindvit.weights import load_weights
 
@@ -95,15 +95,17 @@ def train(job):
 
     Returns:
         dict: what metrics.json holds: the best epoch, its validation results and, under `test`, those of the test
-        images.
+        images; and `folder`, the run folder.
 
     Raises:
         FileExistsError: the run folder holds a run.
         FileNotFoundError: there are no data.
+        TypeError: it is no TrainJob.
+        KeyboardInterrupt: somebody stopped it; the message says what is saved.
         ValueError: there is one class; data, network, checkpoint or device do not fit, or the loss is NaN or infinite.
     """
+    check_job(job, TrainJob, "train")
     start = time.time()
-    folder = new_run_folder(job.out, TrainJob.out)
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode, job.keep_graphs)
     ms.set_seed(job.train.seed)
 
@@ -124,7 +126,8 @@ def train(job):
     # What is trained here is trained on images as a person sees them, and predicts as it is validated.
     prepare = network.preprocessing = dataclasses.replace(network.preprocessing, opening="seen", predict_squash=False)
     sets["train"].transform = train_transform(image_size(network), job.data.crop_scale, job.data.crop_ratio,
-                                              job.data.flip, prepare.mean, prepare.std)
+                                              job.data.flip, prepare.mean, prepare.std, job.data.rotation,
+                                              job.data.random_crop)
     for split in sets.keys() - {"train"}:
         sets[split].resize, sets[split].preprocessing = image_size(network), prepare
     train_set, val_set = sets["train"].run(), sets["val"].run()
@@ -132,12 +135,9 @@ def train(job):
     steps = train_set.get_dataset_size()
     lr = learning_rates(job.train.lr, job.train.epochs, steps, job.train.warmup_epochs)
     loss = CountedLoss(CrossEntropySmooth(smooth_factor=job.train.smooth_factor, num_classes=network.num_classes))
-    model = build_model(network, device, loss, nn.Adam(network.trainable_params(), lr),
-                        validation_metrics(network.num_classes))
-    print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
-          f"{steps} steps an epoch; the first step compiles the graph\n"
-          f"validation: {prepare.describe(image_size(network))}", flush=True)
-
+    optimizer = build_optimizer(job.train, network.trainable_params(), lr)
+    model = build_model(network, device, loss, optimizer, validation_metrics(network.num_classes))
+    folder = new_run_folder(job.out, TrainJob.out)  # now, when nothing can be refused any more
     with replacing(folder / "config.yaml") as path:
         path.write_text(CONFIG_HEADER + yaml.safe_dump(dataclasses.asdict(job), sort_keys=False))
     with replacing(folder / "classes.txt") as path:
@@ -145,21 +145,27 @@ def train(job):
         path.write_text("".join(f"{names[index]}\n" for index in range(network.num_classes)), encoding="utf-8")
     validation = ValAccMonitor(model, val_set, ckpt_directory=folder, dataset_sink_mode=device.data_sink)
     metrics_file = MetricsFile(folder, lr)
-    model.train(job.train.epochs, train_set, dataset_sink_mode=device.data_sink,
-                callbacks=[progress(lr, job.train.log_every), validation, metrics_file])
-
-    best = metrics_file.rows[validation.best_epoch - 1]
-    results = {**best, "images": len(sets["val"]), "epochs": job.train.epochs, "device_target": device.target,
-               "amp_level": device.amp_level}
-    print(f"best epoch {best['epoch']}: {accuracies(best)} on {len(sets['val'])} validation images, which chose the "
-          "epoch", flush=True)
-    if test:
-        load_weights(network, folder / "best.ckpt")
-        measured = model.eval(sets["test"].run(), dataset_sink_mode=device.data_sink)
-        results["test"] = {**{name: float(value) for name, value in measured.items()}, "images": len(sets["test"])}
-        print(f"test, with the weights of that epoch: {accuracies(measured)} on {len(sets['test'])} images in {test}",
-              flush=True)
-    results["seconds"] = round(time.time() - start, 1)
-    write_json(results, folder / "metrics.json")
-    print(f"{folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
-    return results
+    print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
+          f"{steps} steps an epoch{'; the first step compiles the graph' if job.mode != 'pynative' else ''}\n"
+          f"validation: {prepare.describe(image_size(network))}", flush=True)
+    try:
+        model.train(job.train.epochs, train_set, dataset_sink_mode=device.data_sink,
+                    callbacks=[progress(lr, job.train.log_every), validation, metrics_file])
+        best = metrics_file.rows[validation.best_epoch - 1]
+        results = {**best, "images": len(sets["val"]), "epochs": job.train.epochs, "device_target": device.target,
+                   "amp_level": device.amp_level}
+        print(f"best epoch {best['epoch']}: {accuracies(best)} on {len(sets['val'])} validation images, which chose "
+              "the epoch", flush=True)
+        if test:
+            load_weights(network, folder / "best.ckpt")
+            measured = model.eval(sets["test"].run(), dataset_sink_mode=device.data_sink)
+            results["test"] = {**{name: float(value) for name, value in measured.items()}, "images": len(sets["test"])}
+            print(f"test, with the weights of that epoch: {accuracies(measured)} on {len(sets['test'])} images in "
+                  f"{test}", flush=True)
+        results["seconds"] = round(time.time() - start, 1)
+        write_json(results, folder / "metrics.json")
+        print(f"{folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
+        return {**results, "folder": str(folder)}
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{folder}/last.ckpt holds epoch {validation.last_epoch}" if validation.last_epoch else
+                                f"no epoch ended, so nothing is saved in {folder}") from None

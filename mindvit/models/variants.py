@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import fnmatch
 import inspect
 import re
 
@@ -53,9 +54,19 @@ VARIANTS = {
 }
 
 
-def list_models():
-    """The names that `create_model` takes, in the order of the table; timm's names are aliases of them."""
-    return list(VARIANTS)
+def list_models(pattern="*"):
+    """The names that `create_model` takes, in the order of the table; timm's names are aliases of them.
+
+    Args:
+        pattern (str): what a name, or timm's name for it, looks like, such as "vit_b*" or "deit_*_distilled_*".
+
+    Raises:
+        ValueError: it fits no name; the message has the nearest.
+    """
+    names = [name for name, variant in VARIANTS.items()
+             if any(fnmatch.fnmatchcase(known, pattern)
+                    for known in (name, variant.timm_name, f"{variant.timm_name}_224"))]
+    return names or [find_variant(pattern)[0]]
 
 
 def find_variant(name):

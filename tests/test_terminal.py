@@ -1,0 +1,80 @@
+"""What a person at a terminal sees: Ctrl-C and the progress bar, in real processes."""
+
+import os
+import pathlib
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import mindvit
+from mindvit import save_weights
+
+COMMAND = [sys.executable, "-m", "mindvit"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(pathlib.Path(mindvit.__file__).parents[1]), "GLOG_v": "3"}
+SIZES = '{"patch_size": 16, "embed_dim": 32, "num_layers": 1, "num_heads": 1, "mlp_dim": 32}'
+
+
+def training(digits, epochs):
+    return ["train", "--data.root", str(digits), "--model.image_size", "32", "--model.overrides", SIZES,
+            "--train.epochs", str(epochs), "--train.batch_size", "20", "--train.log_every", "1", "--out", "run"]
+
+
+def interrupted(arguments, line, seconds=0.0):
+    """(exit status, standard error) of a process that gets SIGINT `seconds` after it printed a line that has `line`."""
+    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    assert any(line in printed for printed in process.stdout)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    return process.wait(60), process.communicate()[1]
+
+
+@pytest.mark.parametrize("line, seconds, kept", [
+    ("device CPU", 0, "nothing is saved"),
+    ("the first step compiles the graph", 0.5, "no epoch ended, so nothing is saved in run"),
+    ("Epoch:[  0/900], step:[    1", 0, "no epoch ended, so nothing is saved in run"),
+    ("Epoch:[  1/900], step:[    2", 0, r"run/last\.ckpt holds epoch (\d+)"),
+], ids=["start", "compiling", "first epoch", "second epoch"])
+def test_ctrl_c_in_training_says_what_is_kept(digit_folder, line, seconds, kept):
+    status, error = interrupted(training(digit_folder, 900), line, seconds)
+    said = re.fullmatch(f"mindvit train: stopped; {kept}\n", error)
+    assert status == 130 and said, error
+    assert pathlib.Path("run/last.ckpt").exists() == bool(said.groups())
+    if said.groups():  # it may stop between saving an epoch's weights and writing its row
+        assert int(said[1]) - len(pathlib.Path("run/metrics.csv").read_text().splitlines()[1:]) in (0, 1)
+    assert not list(pathlib.Path(".").glob("run/.*"))  # no half a file
+
+
+@pytest.mark.parametrize("command, line, kept", [
+    ("eval --data.root DIGITS", "device CPU", "no result is written"),
+    ("predict DIGITS --batch_size 1", ".png: {", "the annotated copies of the images printed stay"),
+])
+def test_ctrl_c_elsewhere(digit_folder, command, line, kept):
+    save_weights(mindvit.create_model("vit_t_16", image_size=32, num_classes=10, init="timm"), "a.ckpt")
+    words = [str(digit_folder) if word == "DIGITS" else word for word in command.split()]
+    status, error = interrupted([*words, "--checkpoint", "a.ckpt"], line)
+    assert (status, error) == (130, f"mindvit {words[0]}: stopped; {kept}\n")
+
+
+def test_a_terminal_without_a_size_has_a_bar_too(digit_folder):
+    """The bar counts epochs as the lines of a training without a terminal do: the first of two is 0/2."""
+    controller, terminal = pty.openpty()
+    assert os.get_terminal_size(terminal).columns == 0
+    process = subprocess.Popen([*COMMAND, *training(digit_folder, 2)], env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+                               stderr=terminal)
+    os.close(terminal)
+    seen = b""
+    try:
+        while part := os.read(controller, 4096):
+            seen += part
+    except OSError:  # the process closed the terminal
+        pass
+    assert process.wait(60) == 0
+    for part in ("epoch 0/2: 100%", "epoch 1/2: 100%", "8/8", "loss=2."):
+        assert part in seen.decode(), seen
+    assert "epoch 2/2" not in seen.decode()
