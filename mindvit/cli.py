@@ -114,11 +114,11 @@ def build_parser():
     return parser, commands
 
 
-def flags(job, prefix="--"):
+def flag_types(job, prefix="--"):
     """(name, type) of the flags of a dataclass and of those in it."""
     for field in dataclasses.fields(job):
         if dataclasses.is_dataclass(field.type):
-            yield from flags(field.type, f"{prefix}{field.name}.")
+            yield from flag_types(field.type, f"{prefix}{field.name}.")
         else:
             yield prefix + field.name, str(field.type)
 
@@ -126,7 +126,7 @@ def flags(job, prefix="--"):
 def normal_words(words):
     """The words with underscores in the names of flags, as in --device-target, true behind each bare switch, and
     brackets around numbers with commas between them."""
-    types = {name: hint for _, job in JOBS.values() for name, hint in flags(job)}
+    types = {name: hint for _, job in JOBS.values() for name, hint in flag_types(job)}
     switches = {name for name, hint in types.items() if "bool" in hint and "dict" not in hint}
     tuples = {name for name, hint in types.items() if "tuple" in hint}
     words = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word) for word in words]

@@ -8,7 +8,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 from mindvit import AdamW, TrainConfig, ViT, learning_rates
-from mindvit.engine.optim import build_optimizer, decays
+from mindvit.engine.optim import build_optimizer, is_decayed
 
 STEPS, DECAY = 30, 0.3
 RATES = learning_rates(0.05, 3, 10, 1)
@@ -87,7 +87,7 @@ def test_adamw_is_pytorchs():
 
 def test_tokens_biases_and_norms_do_not_decay():
     network = ViT(32, patch_size=16, embed_dim=32, num_layers=1, num_heads=1, mlp_dim=32, distilled=True)
-    names = {parameter.name for parameter in network.trainable_params() if decays(parameter)}
+    names = {parameter.name for parameter in network.trainable_params() if is_decayed(parameter)}
     assert {"cls", "dist", "pos_embedding"} <= {parameter.name for parameter in network.trainable_params()} - names
     assert all(name.endswith(".weight") for name in names) and len(names) == 1 + 4 + 2  # patches, block, two heads
 

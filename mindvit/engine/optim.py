@@ -34,7 +34,7 @@ class AdamW(nn.Optimizer):
         self.beta2_power = Parameter(Tensor(1.0, ms.float32), "beta2_power", requires_grad=False)
         self.moment1 = self.parameters.clone("moment1", "zeros")
         self.moment2 = self.parameters.clone("moment2", "zeros")
-        self.decays = tuple(weight_decay if decays(parameter) else 0.0 for parameter in self.parameters)
+        self.decay_shares = tuple(weight_decay if is_decayed(parameter) else 0.0 for parameter in self.parameters)
         self.adam = ops.Adam()
 
     def construct(self, gradients):
@@ -45,14 +45,14 @@ class AdamW(nn.Optimizer):
         eps = self.eps * ops.sqrt(1 - self.beta2_power)  # the operator adds it to sqrt(v), not to sqrt(v_hat)
         for i, gradient in enumerate(gradients):
             parameter = self.parameters[i]
-            if self.decays[i]:
-                ops.assign(parameter, parameter * (1 - lr * self.decays[i]))
+            if self.decay_shares[i]:
+                ops.assign(parameter, parameter * (1 - lr * self.decay_shares[i]))
             self.adam(parameter, self.moment1[i], self.moment2[i], self.beta1_power, self.beta2_power, lr, self.beta1,
                       self.beta2, eps, gradient)
         return True
 
 
-def decays(parameter):
+def is_decayed(parameter):
     """Whether weight decay is for this parameter."""
     return parameter.ndim >= 2 and parameter.name.split(".")[-1] not in ("cls", "dist", "pos_embedding")
 
