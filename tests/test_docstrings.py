@@ -15,8 +15,7 @@ from PIL import Image
 import mindvit
 from mindvit.models.variants import VARIANTS
 
-ROOMS = (mindvit.models, mindvit.weights, mindvit.data, mindvit.visualize)
-PUBLIC = {name: getattr(mindvit, name) for room in ROOMS for name in room.__all__}
+PUBLIC = {name: getattr(mindvit, name) for name in mindvit.__all__}
 DOCUMENTED = sorted(name for name, value in PUBLIC.items() if inspect.isclass(value) or inspect.isfunction(value))
 
 
@@ -42,8 +41,16 @@ def files(tmp_path_factory, photo_folder):
     return folder
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
-def test_example(name, files, monkeypatch):
+@pytest.fixture
+def default_mode():
+    """Examples that choose a device leave graph mode behind."""
+    yield
+    mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] if name == "quickstart" else [])
+                                  for name in DOCUMENTED])
+def test_example(name, files, default_mode, monkeypatch):
     monkeypatch.chdir(files)
     tests = [test for test in doctest.DocTestFinder(recurse=True).find(
         PUBLIC[name], name, globs={**PUBLIC, "mindspore": mindspore, "np": np}) if test.examples]

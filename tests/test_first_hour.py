@@ -33,7 +33,7 @@ def sh(commands, folder, expect=0):
 
 
 def take_photographs(folder):
-    """Light "cats" and dark "dogs" of a phone: Chinese names, every EXIF orientation, one of 12 megapixels, one HEIC."""
+    """Light "cats" and dark "dogs": Chinese names, every EXIF orientation, one of 12 megapixels, one HEIC."""
     rng = np.random.default_rng(0)
     for name, shade in (("cats", 170), ("dogs", 40)):
         (folder / "photos" / name).mkdir(parents=True)
@@ -73,7 +73,7 @@ def test_the_walk_runs_as_written(walk):
     rows = list(csv.DictReader(open(folder / "runs/pets/metrics.csv")))
     assert len(rows) == 3 and {"train_Top_1_Accuracy", "Top_1_Accuracy", "train_loss", "val_loss"} <= rows[0].keys()
     assert Image.open(folder / "runs/pets/curves.png").size[0] > 500
-    assert "the weights are runs/pets/best.ckpt" in evaluated and "4 images (the held-out images in photos)" in evaluated
+    assert "the weights are runs/pets/best.ckpt" in evaluated and "4 images (the held-out images" in evaluated
     counts = json.loads((folder / "runs/pets/confusion/confusion.json").read_text())
     assert counts["classes"] == ["cats", "dogs"] and np.sum(counts["counts"]) == 4
     record, = json.loads((folder / "new.json").read_text())

@@ -81,6 +81,11 @@ def train_transform(size, scale=(0.08, 1.0), ratio=(0.75, 1.333), flip=0.5, mean
 
     Raises:
         ValueError: rotation is outside [0, 180].
+
+    Example:
+        >>> data = ImageNet("dataset", "train", transform=train_transform(96, rotation=10), batch_size=4)
+        >>> data.run().output_shapes()[0]
+        [4, 3, 96, 96]
     """
     if not 0 <= rotation <= 180:
         raise ValueError(f"rotation is {rotation}; it lies in [0, 180] degrees")

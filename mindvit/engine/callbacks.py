@@ -80,6 +80,10 @@ class LossMonitor(EpochLoss):
 
     Raises:
         ValueError: the loss is NaN or infinite.
+
+    Example:
+        >>> LossMonitor(lr_init=1e-3, per_print_times=10).per_print_times
+        10
     """
 
     def __init__(self, lr_init=None, per_print_times=1):
@@ -112,6 +116,10 @@ class ProgressBar(EpochLoss):
 
     Args:
         lr_init (float or sequence of float): the learning rate, or that of each step.
+
+    Example:
+        >>> ProgressBar(lr_init=1e-3).lr_init
+        0.001
     """
 
     def __init__(self, lr_init):
@@ -157,6 +165,12 @@ class ValAccMonitor(Callback):
         dataset_sink_mode (bool): see `Model.eval`.
 
     The results of the latest validation stand in the callback parameters as `eval_results`, as in `Model.fit`.
+
+    Example:
+        >>> data = ImageNet("dataset", "val", batch_size=4, resize=32).run()
+        >>> model = mindspore.train.Model(create_model("vit_t_16", image_size=32, num_layers=1))
+        >>> ValAccMonitor(model, data, ckpt_directory="runs/a").metric_name
+        'Top_1_Accuracy'
     """
 
     def __init__(self, model, dataset_val, num_epochs=None, interval=1, ckpt_directory="./",

@@ -192,6 +192,9 @@ def keep_graphs(cell):
 
     Returns:
         The cell.
+
+    Example:
+        >>> network = keep_graphs(create_model("vit_t_16"))
     """
     compile_cell, compiled = cell.compile, []
 

@@ -18,6 +18,10 @@ class PrepareConfig:
         std: likewise.
         interpolation: how images are resized.
         resize_mode: resize the short side (crop), both sides (squash) or the long side (border) before the crop.
+
+    Example:
+        >>> PrepareConfig(crop_fraction=1.0, resize_mode="squash").crop_fraction
+        1.0
     """
 
     crop_fraction: float | None = None
@@ -43,6 +47,10 @@ class DataConfig(PrepareConfig):
         val_fraction: share of each class held out for validation when root has no val/ folder; the same images each
             time.
         workers: threads that transform images; the same seed and number give the same run.
+
+    Example:
+        >>> DataConfig("photos", rotation=10).flip
+        0.5
     """
 
     root: str = "dataset"
@@ -67,6 +75,10 @@ class ModelConfig:
         image_size: image size in pixels; by default the checkpoint's, else 224.
         pretrained: start from the Vision suite's public checkpoint, downloaded once.
         overrides: other arguments of ViT, for example '{"drop_path_keep_prob": 0.9}'.
+
+    Example:
+        >>> ModelConfig("vit_s_16", overrides={"keep_prob": 0.9}).pretrained
+        False
     """
 
     name: str | None = None
@@ -90,6 +102,10 @@ class TrainConfig:
         smooth_factor: label smoothing, the share of the target spread over the other classes.
         seed: seed of weights, order and augmentation.
         log_every: steps between two printed lines when the output is not a terminal.
+
+    Example:
+        >>> TrainConfig(epochs=3, optimizer="adamw", weight_decay=0.05).lr
+        5e-05
     """
 
     epochs: int = 10
@@ -136,6 +152,10 @@ class TrainJob(RunConfig):
         checkpoint: weights to start from.
         out: run folder for best.ckpt, last.ckpt, classes.txt, metrics.csv, metrics.json and curves.png; auto takes
             the first free of runs/train, runs/train-2 and so on.
+
+    Example:
+        >>> TrainJob(data=DataConfig("photos"), checkpoint="vit.ckpt", out="runs/a").train.epochs
+        10
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -159,6 +179,10 @@ class EvalJob(RunConfig):
         json: file for the result.
         per_class: print images, correct ones and top-1 of each class, and put them into the JSON file.
         confusion: folder for confusion.json, confusion.csv and confusion.png.
+
+    Example:
+        >>> EvalJob(data=DataConfig("photos"), checkpoint="runs/a/best.ckpt", per_class=True).batch_size
+        16
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -183,6 +207,10 @@ class PredictJob(RunConfig):
         batch_size: images a step.
         out: folder for the annotated copies.
         json: file for one record an image.
+
+    Example:
+        >>> PredictJob(paths="cat.jpg", checkpoint="runs/a/best.ckpt").paths
+        ['cat.jpg']
     """
 
     paths: list[str] = field(default_factory=list)

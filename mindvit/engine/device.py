@@ -67,6 +67,11 @@ def use_device(device_target="auto", amp_level=None, data_sink=None, mode=None, 
 
     Raises:
         ValueError: the device asked for has no working backend.
+
+    Example:
+        >>> use_device("CPU").amp_level
+        device CPU (as asked), graph mode, amp level O0, data sink off
+        'O0'
     """
     why, mode = "as asked", mode or "graph"
     if device_target == "auto":
@@ -92,6 +97,13 @@ def build_model(network, device, loss=None, optimizer=None, metrics=None):
 
     On the CPU, mixed precision runs without a dynamic loss scale, which MindSpore refuses there. Compiled graphs are
     kept there only, if the device says so: on Ascend and GPU nobody has tried that yet.
+
+    Example:
+        >>> network = create_model("vit_t_16", num_layers=1)
+        >>> model = build_model(network.set_train(False), use_device("CPU"))
+        device CPU ...
+        >>> model.predict(mindspore.ops.ones((2, 3, 224, 224))).shape
+        (2, 1000)
     """
     on_cpu = device.target == "CPU"
     if loss is not None:  # a few images are predicted in PyNative mode on purpose

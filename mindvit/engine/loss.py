@@ -30,6 +30,11 @@ class CrossEntropySmooth(nn.LossBase):
     Raises:
         ValueError: smooth_factor is outside [0, 1), or smoothing with fewer than 2 classes; or, when called, logits of
             another width.
+
+    Example:
+        >>> loss = CrossEntropySmooth(smooth_factor=0.1, num_classes=2)
+        >>> round(float(loss(mindspore.Tensor([[0.0, 0.0]]), mindspore.Tensor([1]))), 4)
+        0.6931
     """
 
     def __init__(self, sparse=True, reduction="mean", smooth_factor=0.0, num_classes=1000, classes_num=None):

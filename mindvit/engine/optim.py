@@ -23,6 +23,12 @@ class AdamW(nn.Optimizer):
         eps (float): keeps the quotient finite.
 
     Inputs: gradients, a tuple with one for each parameter.
+
+    Example:
+        >>> network = create_model("vit_t_16", num_layers=1)
+        >>> optimizer = AdamW(network.trainable_params(), learning_rate=1e-3, weight_decay=0.05)
+        >>> len(optimizer.parameters), sum(share > 0 for share in optimizer.decay_shares)
+        (20, 6)
     """
 
     def __init__(self, params, learning_rate=1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999, eps=1e-8):

@@ -72,6 +72,12 @@ def predict(job):
         FileNotFoundError: a path, or the checkpoint, is absent.
         TypeError: it is no PredictJob.
         ValueError: no weights are given, or network, checkpoint or device do not fit.
+
+    Example:
+        >>> records = predict(PredictJob(paths="cat.jpg", checkpoint="vit_tiny_patch16_224.safetensors", top_k=2))
+        device CPU ...
+        >>> len(records[0]["predictions"]), records[0]["annotated"]
+        (2, 'predicted/cat.jpg')
     """
     check_job(job, PredictJob, "predict")
     if not (job.checkpoint or job.model.pretrained):

@@ -41,6 +41,11 @@ def quickstart(out: str = OUT, seed: int = 42,
 
     Returns:
         dict: the results of `evaluate` on the 360 held-out digits.
+
+    Example:
+        >>> quickstart(out="runs/quickstart")["images"]
+        device CPU ...
+        360
     """
     folder = new_run_folder(out, OUT)
     root = str(write_digits(folder / "digits"))

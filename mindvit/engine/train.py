@@ -37,6 +37,10 @@ def learning_rates(lr, epochs, steps_per_epoch, warmup_epochs=0.0):
 
     Raises:
         ValueError: the warm-up is as long as the training or longer.
+
+    Example:
+        >>> [round(rate, 3) for rate in learning_rates(1.0, epochs=2, steps_per_epoch=2)]
+        [1.0, 0.854, 0.5, 0.146]
     """
     total, warmup = epochs * steps_per_epoch, round(warmup_epochs * steps_per_epoch)
     if not 0 <= warmup_epochs < epochs:
@@ -103,6 +107,13 @@ def train(job):
         TypeError: it is no TrainJob.
         KeyboardInterrupt: somebody stopped it; the message says what is saved.
         ValueError: there is one class; data, network, checkpoint or device do not fit, or the loss is NaN or infinite.
+
+    Example:
+        >>> model = ModelConfig("vit_t_16", image_size=32, overrides={"num_layers": 1})
+        >>> job = TrainJob(data=DataConfig("dataset"), model=model, train=TrainConfig(epochs=1, batch_size=4))
+        >>> train(job)["epoch"]
+        device CPU ...
+        1
     """
     check_job(job, TrainJob, "train")
     start = time.time()

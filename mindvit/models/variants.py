@@ -62,6 +62,10 @@ def list_models(pattern="*"):
 
     Raises:
         ValueError: it fits no name; the message has the nearest.
+
+    Example:
+        >>> list_models("vit_b*")
+        ['vit_b_16', 'vit_b_32']
     """
     names = [name for name, variant in VARIANTS.items()
              if any(fnmatch.fnmatchcase(known, pattern)
