@@ -150,7 +150,8 @@ def train(job):
     model = build_model(network, device, loss, optimizer, validation_metrics(network.num_classes))
     folder = new_run_folder(job.out, TrainJob.out)  # now, when nothing can be refused any more
     with replacing(folder / "config.yaml") as path:
-        path.write_text(CONFIG_HEADER + yaml.safe_dump(dataclasses.asdict(job), sort_keys=False))
+        settings = yaml.safe_dump(dataclasses.asdict(job), sort_keys=False, allow_unicode=True)
+        path.write_text(CONFIG_HEADER + settings, encoding="utf-8")
     with replacing(folder / "classes.txt") as path:
         names = sets["train"].index2label
         path.write_text("".join(f"{names[index]}\n" for index in range(network.num_classes)), encoding="utf-8")
