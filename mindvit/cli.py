@@ -140,7 +140,8 @@ def take_from_run(words):
     """(words, remark): for eval and predict, what they take of a run's config.yaml stands in place of its path."""
     at = next((i for i, word in enumerate(words) if word.startswith("--config=") or words[i - 1] == "--config"), 0)
     path = pathlib.Path(words[at].removeprefix("--config=")) if at and words[0] in ("eval", "predict") else None
-    if not path or not path.is_file() or not (text := path.read_text(encoding="utf-8", errors="replace")).startswith(CONFIG_HEADER):
+    text = path.read_text(encoding="utf-8", errors="replace") if path and path.is_file() else ""
+    if not text.startswith(CONFIG_HEADER):
         return words, None
     run, job = yaml.safe_load(text) or {}, JOBS[words[0]][1]()
     taken = {key: value for key, value in run.items() if hasattr(RunConfig, key)}
