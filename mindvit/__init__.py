@@ -6,23 +6,30 @@ if int(_numpy.__version__.split(".")[0]) >= 2:
     raise ImportError(f"numpy {_numpy.__version__} is installed, with which MindSpore's PyNative kernels fail; "
                       "install an older one: pip install 'numpy<2'")
 
+from mindvit.checkpoints import (
+    LoadReport,
+    convert_weights,
+    from_checkpoint,
+    load_weights,
+    read_checkpoint,
+    save_weights,
+)
+from mindvit.config import (
+    DataConfig,
+    EvalJob,
+    ModelConfig,
+    PredictJob,
+    PrepareConfig,
+    TrainConfig,
+    TrainJob,
+)
 from mindvit.data import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Cifar10,
     Cifar100,
     DatasetGenerator,
-    DownLoad,
-    DownloadError,
     ImageFolder,
     ImageNet,
-    Preprocessing,
-    download_file,
-    download_imagenet_subset,
     eval_transform,
-    extract_archive,
-    imagenet_classes,
-    index2label,
     infer_transform,
     list_images,
     open_dataset,
@@ -34,27 +41,29 @@ from mindvit.data import (
     train_transform,
     write_digits,
 )
-from mindvit.engine import (
-    AdamW,
-    CrossEntropySmooth,
-    DataConfig,
-    EvalJob,
-    LossMonitor,
-    ModelConfig,
-    PredictJob,
-    PrepareConfig,
-    ProgressBar,
-    TrainConfig,
-    TrainJob,
-    ValAccMonitor,
-    build_model,
-    evaluate,
-    keep_graphs,
-    learning_rates,
-    predict,
+from mindvit.demo import (
     quickstart,
-    train,
+)
+from mindvit.device import (
+    build_model,
     use_device,
+)
+from mindvit.download import (
+    DownLoad,
+    DownloadError,
+    download_file,
+    download_imagenet_subset,
+    extract_archive,
+)
+from mindvit.imagenet import (
+    imagenet_classes,
+    index2label,
+)
+from mindvit.inference.evaluation import (
+    evaluate,
+)
+from mindvit.inference.prediction import (
+    predict,
 )
 from mindvit.models import (
     GELU,
@@ -66,6 +75,40 @@ from mindvit.models import (
     ResidualCell,
     TransformerEncoder,
     ViT,
+    find_variant,
+    list_models,
+)
+from mindvit.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+)
+from mindvit.runtime.graphs import (
+    keep_graphs,
+)
+from mindvit.training.callbacks import (
+    LossMonitor,
+    ProgressBar,
+    ValAccMonitor,
+)
+from mindvit.training.loop import (
+    train,
+)
+from mindvit.training.loss import (
+    CrossEntropySmooth,
+)
+from mindvit.training.optim import (
+    AdamW,
+)
+from mindvit.training.schedule import (
+    learning_rates,
+)
+from mindvit.visualize import (
+    save_confusion,
+    save_curves,
+    show_result,
+)
+from mindvit.zoo import (
     create_model,
     deit_b_16,
     deit_b_16_distilled,
@@ -73,8 +116,7 @@ from mindvit.models import (
     deit_s_16_distilled,
     deit_t_16,
     deit_t_16_distilled,
-    find_variant,
-    list_models,
+    fetch_public_weights,
     model_arguments,
     vit_b_16,
     vit_b_32,
@@ -84,20 +126,6 @@ from mindvit.models import (
     vit_s_16,
     vit_s_32,
     vit_t_16,
-)
-from mindvit.visualize import (
-    save_confusion,
-    save_curves,
-    show_result,
-)
-from mindvit.weights import (
-    LoadReport,
-    convert_weights,
-    fetch_public_weights,
-    from_checkpoint,
-    load_weights,
-    read_checkpoint,
-    save_weights,
 )
 
 __version__ = "0.1.0"

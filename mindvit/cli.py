@@ -12,25 +12,29 @@ from typing import Literal
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from mindvit import __version__, data, engine, models, weights
-from mindvit.engine.config import Overrides, RunConfig
-from mindvit.engine.train import CONFIG_HEADER
+from mindvit import __version__, checkpoints, models, zoo
+from mindvit.config import EvalJob, Overrides, PredictJob, RunConfig, TrainJob
+from mindvit.demo import quickstart
+from mindvit.download import download_imagenet_subset
 from mindvit.flags import explain
+from mindvit.inference import evaluation, prediction
+from mindvit.training import loop
+from mindvit.training.loop import CONFIG_HEADER
 
 
 def train(job):
     """Train a network and validate it after every epoch."""
-    engine.train(job)
+    loop.train(job)
 
 
 def evaluate(job):
     """Measure the top-1 and top-5 accuracy of a checkpoint."""
-    engine.evaluate(job)
+    evaluation.evaluate(job)
 
 
 def predict(job):
     """Name what is in images and write annotated copies."""
-    return any("error" in record for record in engine.predict(job))  # exit status 1 when an image is unreadable
+    return any("error" in record for record in prediction.predict(job))  # exit status 1 when an image is unreadable
 
 
 def list_models(pattern):
@@ -55,10 +59,10 @@ def download(what: list[str], data_root: str = "dataset", ckpt_dir: str | None =
     """
     for name in what:
         if name == "dataset":
-            print(data.download_imagenet_subset(data_root))
+            print(download_imagenet_subset(data_root))
         else:
             variant, image_size = models.find_variant(name)
-            print(weights.fetch_public_weights(variant, image_size or 224, ckpt_dir))
+            print(zoo.fetch_public_weights(variant, image_size or 224, ckpt_dir))
 
 
 def convert(source: str, target: str, format: Literal["mindspore", "suite", "timm", "huggingface", "torchvision"],
@@ -72,7 +76,7 @@ def convert(source: str, target: str, format: Literal["mindspore", "suite", "tim
         format: names and layout of the file to write.
         overrides: arguments of ViT that the source does not tell, for example '{"num_heads": 4}'.
     """
-    report, remarks = weights.convert_weights(source, target, format, **(overrides or {}))
+    report, remarks = checkpoints.convert_weights(source, target, format, **(overrides or {}))
     print(source, report, *remarks, target, sep="\n")
 
 
@@ -88,7 +92,7 @@ def build_parser():
         subcommands.add_subcommand(name, commands[name], help=description)
         return commands[name]
 
-    add("quickstart", engine.quickstart).add_function_arguments(engine.quickstart, as_group=False)
+    add("quickstart", quickstart).add_function_arguments(quickstart, as_group=False)
     for name, (function, job) in JOBS.items():
         command = add(name, function)
         command.add_argument("--config", action="config", help="YAML file with the same names as the flags"
@@ -154,8 +158,8 @@ def take_from_run(words):
     return words, remark
 
 
-JOBS = {"train": (train, engine.TrainJob), "eval": (evaluate, engine.EvalJob), "predict": (predict, engine.PredictJob)}
-FUNCTIONS = {"quickstart": engine.quickstart, "models": list_models, "download": download, "convert": convert}
+JOBS = {"train": (train, TrainJob), "eval": (evaluate, EvalJob), "predict": (predict, PredictJob)}
+FUNCTIONS = {"quickstart": quickstart, "models": list_models, "download": download, "convert": convert}
 
 
 def filled(cls, options, name=""):

@@ -24,10 +24,10 @@ from mindvit import (
     save_weights,
     train,
 )
+from mindvit.checkpoints.preparation import timm_preparation
 from mindvit.cli import JOBS, main
-from mindvit.engine.predict import copy_names
+from mindvit.inference.prediction import copy_names
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from mindvit.weights.preparation import timm_preparation
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ CALLS = [{"class_path": "os.system", "init_args": {"command": "touch imported"}}
 def test_nothing_in_a_config_or_flag_is_imported_or_called(monkeypatch, capsys):
     """Wherever a value can stand, one that asks jsonargparse for an object of a class does nothing."""
     monkeypatch.setattr("mindvit.cli.JOBS", {name: (JOBS["train"][0], job) for name, (_, job) in JOBS.items()})
-    monkeypatch.setattr("mindvit.engine.train", lambda job: reached.append(job))
+    monkeypatch.setattr("mindvit.training.loop", lambda job: reached.append(job))
     monkeypatch.syspath_prepend("")
     pathlib.Path("evil.py").write_text(EVIL)
     reached, tried = [], 0

@@ -9,7 +9,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from mindvit import CrossEntropySmooth, ViT, build_model, use_device
-from mindvit.engine.compile_cache import Unknown, describe, folder, key, without_cache_warnings
+from mindvit.runtime.graphs import Unknown, describe, folder, key, without_cache_warnings
 
 TINY = {"image_size": 32, "patch_size": 16, "embed_dim": 32, "num_layers": 2, "num_heads": 2, "mlp_dim": 64,
         "num_classes": 10}
@@ -84,7 +84,7 @@ import sys
 import numpy as np
 from mindspore import Tensor, nn, set_seed
 
-import mindvit.engine.compile_cache as cache
+import mindvit.runtime.graphs as cache
 from mindvit import CrossEntropySmooth, ViT, build_model, keep_graphs, use_device
 
 heads, mode = int(sys.argv[1]), sys.argv[2]

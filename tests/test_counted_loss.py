@@ -12,8 +12,8 @@ from mindspore import Tensor, nn, ops
 from mindspore.train import RunContext
 
 from mindvit import CrossEntropySmooth, LossMonitor, ViT, build_model, use_device
-from mindvit.engine.callbacks import MetricsFile
-from mindvit.engine.loss import CountedLoss
+from mindvit.training.callbacks import MetricsFile
+from mindvit.training.loss import CountedLoss
 
 TINY = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "num_layers": 1, "num_heads": 4, "mlp_dim": 64,
         "num_classes": 10, "init": "timm"}  # timm's start has no zero head, behind which all networks are equal

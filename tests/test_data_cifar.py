@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from mindspore.dataset import vision
 
-from mindvit.data import Cifar10, Cifar100, open_dataset, open_evaluation
+from mindvit import Cifar10, Cifar100, open_dataset
+from mindvit.data import open_evaluation
 
 RNG = np.random.default_rng(3)
 PLANES = RNG.integers(0, 256, (6, 3, 32, 32), np.uint8)

@@ -10,8 +10,7 @@ import zipfile
 
 import pytest
 
-from mindvit import download
-from mindvit.data import DownLoad, DownloadError, download_file, download_imagenet_subset, extract_archive
+from mindvit import DownLoad, DownloadError, download, download_file, download_imagenet_subset, extract_archive
 
 
 @pytest.fixture

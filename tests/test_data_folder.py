@@ -6,15 +6,8 @@ import pytest
 from mindspore.dataset import vision
 from PIL import Image
 
-from mindvit.data import (
-    DatasetGenerator,
-    ImageFolder,
-    ImageNet,
-    infer_transform,
-    open_dataset,
-    open_evaluation,
-    read_dataset,
-)
+from mindvit import DatasetGenerator, ImageFolder, ImageNet, infer_transform, open_dataset, read_dataset
+from mindvit.data import open_evaluation
 
 DOBERMAN, TENCH, TOILET_TISSUE = "n02107142", "n01440764", "n15075141"  # labels 236, 0 and 999
 

@@ -4,7 +4,7 @@ import pytest
 from mindspore.dataset import vision
 from PIL import Image, features
 
-from mindvit.data import open_rgb, read_image
+from mindvit import open_rgb, read_image
 
 ROWS, COLUMNS = np.mgrid[0:40, 0:60]
 RGB = np.stack([ROWS * 5, COLUMNS * 4, 200 - ROWS - COLUMNS], axis=2).astype(np.uint8)

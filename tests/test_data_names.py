@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.io import savemat
 
 import mindvit.data
-from mindvit.data import imagenet_classes, index2label, write_digits
+from mindvit import imagenet_classes, index2label, write_digits
 
 
 def meta_mat(rename=None):

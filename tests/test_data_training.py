@@ -8,7 +8,7 @@ import pytest
 from mindspore.dataset import vision
 from PIL import Image
 
-from mindvit.data import train_transform
+from mindvit import train_transform
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 

@@ -17,11 +17,11 @@ from mindvit import (
     TransformerEncoder,
     ViT,
     create_model,
+    kernels,
     list_models,
     vit_b_16,
     vit_l_32,
 )
-from mindvit.models import kernels
 
 TINY = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "num_layers": 2, "num_heads": 4, "mlp_dim": 64,
         "num_classes": 10}

@@ -10,8 +10,8 @@ from mindspore import Parameter, Tensor, nn
 from scipy import stats
 
 from mindvit import Attention, FeedForward, PatchEmbedding, TransformerEncoder, ViT, create_model
+from mindvit.checkpoints import from_checkpoint, save_weights
 from mindvit.models import init
-from mindvit.weights import from_checkpoint, save_weights
 
 # Attention is narrower than the tokens, so that fans of query, key, value and out differ from each other and D.
 SIZES = {"image_size": 32, "patch_size": (8, 4), "embed_dim": 192, "num_layers": 2, "num_heads": 3, "head_dim": 32,

@@ -8,7 +8,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 from mindvit import AdamW, TrainConfig, ViT, learning_rates
-from mindvit.engine.optim import build_optimizer, is_decayed
+from mindvit.training.optim import build_optimizer, is_decayed
 
 STEPS, DECAY = 30, 0.3
 RATES = learning_rates(0.05, 3, 10, 1)
@@ -106,7 +106,7 @@ QUIET = """
 import mindspore, numpy
 from mindspore import Parameter, Tensor
 from mindvit import TrainConfig
-from mindvit.engine.optim import build_optimizer
+from mindvit.training.optim import build_optimizer
 
 build_optimizer(TrainConfig(), [Parameter(Tensor(numpy.ones(3, numpy.float32)), "a")], 1e-3)
 mindspore.log.warning("FusedSparseAdam and other warnings")

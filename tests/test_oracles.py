@@ -9,7 +9,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from mindvit import CrossEntropySmooth, build_model, from_checkpoint, use_device
-from mindvit.engine.loss import CountedLoss
+from mindvit.training.loss import CountedLoss
 
 DATA = pathlib.Path(__file__).with_name("data")
 

@@ -13,9 +13,7 @@ from PIL import Image
 from test_weights import case_file
 
 from mindvit import Preprocessing, from_checkpoint, open_rgb, prepare_image
-from mindvit.cli import main
-from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, SUITE, exact_fraction
-from mindvit.weights.preparation import (
+from mindvit.checkpoints.preparation import (
     GOOGLE,
     PROCESSORS,
     TORCHVISION,
@@ -24,6 +22,8 @@ from mindvit.weights.preparation import (
     timm_evaluation,
     timm_preparation,
 )
+from mindvit.cli import main
+from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, SUITE, exact_fraction
 
 DATA = pathlib.Path(__file__).parent / "data"
 sys.path.append(str(DATA))

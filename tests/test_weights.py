@@ -24,9 +24,8 @@ from mindspore.train import CheckpointConfig, Model, ModelCheckpoint
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from mindvit.models import GELU, ViT, create_model
-from mindvit.preprocessing import IMAGENET_MEAN
-from mindvit.weights import (
+from mindvit import GELU, ViT, create_model
+from mindvit.checkpoints import (
     build,
     fetch_public_weights,
     from_checkpoint,
@@ -35,7 +34,8 @@ from mindvit.weights import (
     read_checkpoint,
     save_weights,
 )
-from mindvit.weights.resize import resize_kernel, resize_pos_embedding
+from mindvit.checkpoints.resize import resize_kernel, resize_pos_embedding
+from mindvit.preprocessing import IMAGENET_MEAN
 
 DATA = Path(__file__).parent / "data"
 CASES = json.loads((DATA / "cases.json").read_text())

@@ -7,9 +7,9 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from mindvit.checkpoints import from_checkpoint, load_weights, save_weights
+from mindvit.checkpoints.resize import adapt_channels, resize_kernel, resize_pos_embedding
 from mindvit.models import ViT
-from mindvit.weights import from_checkpoint, load_weights, save_weights
-from mindvit.weights.resize import adapt_channels, resize_kernel, resize_pos_embedding
 
 pytestmark = pytest.mark.libraries
 torch = pytest.importorskip("torch")

@@ -1,14 +1,11 @@
-"""Data sets, transforms, class names, download and unpacking."""
+"""Data sets and what is done to their images."""
 from pathlib import Path
 
 from mindvit.data.cifar import Cifar10, Cifar100, find_cifar
-from mindvit.data.classes import imagenet_classes, index2label
 from mindvit.data.digits import write_digits
 from mindvit.data.folder import DatasetGenerator, ImageFolder, list_images, read_dataset
 from mindvit.data.images import open_rgb, read_image
 from mindvit.data.transforms import eval_transform, infer_transform, predict_transform, prepare_image, train_transform
-from mindvit.download import DownLoad, DownloadError, download_file, download_imagenet_subset, extract_archive
-from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 ImageNet = ImageFolder  # the Vision suite's name
 
@@ -60,8 +57,6 @@ def open_evaluation(root, test=None, **options):
     return open_dataset(root, "val", hold_out=True, **options), what
 
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Cifar10", "Cifar100", "DatasetGenerator", "DownLoad", "DownloadError",
-           "ImageFolder", "ImageNet", "Preprocessing", "download_file", "download_imagenet_subset", "eval_transform",
-           "extract_archive", "imagenet_classes", "index2label", "infer_transform", "list_images", "open_dataset",
-           "open_rgb", "predict_transform", "prepare_image", "read_dataset", "read_image", "train_transform",
-           "write_digits"]
+__all__ = ["Cifar10", "Cifar100", "DatasetGenerator", "ImageFolder", "ImageNet", "eval_transform", "find_test",
+           "infer_transform", "list_images", "open_dataset", "open_evaluation", "open_rgb", "predict_transform",
+           "prepare_image", "read_dataset", "read_image", "train_transform", "write_digits"]

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mindvit.data.classes import DEVKIT, imagenet_classes, index2label, labels_by_name
+from mindvit.data.classes import labels_by_name
 from mindvit.data.images import CONVERT, IMAGE_SUFFIXES, UNREAD_SUFFIXES, read_image
 from mindvit.data.pipeline import ImageDataset
+from mindvit.imagenet import DEVKIT, imagenet_classes, index2label
 
 _SPLITS = ("train", "val", "infer")
 

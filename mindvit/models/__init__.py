@@ -1,7 +1,7 @@
-"""The cells of the Vision Transformer, the table of variants and the factories made from it."""
+"""The cells of the Vision Transformer and the table of its variants."""
 
-from mindvit.models.kernels import GELU
-from mindvit.models.variants import FACTORIES, VARIANTS, create_model, find_variant, list_models, model_arguments
+from mindvit.kernels import GELU
+from mindvit.models.variants import VARIANTS, find_variant, list_models
 from mindvit.models.vit import (
     Attention,
     DropPath,
@@ -10,9 +10,8 @@ from mindvit.models.vit import (
     ResidualCell,
     TransformerEncoder,
     ViT,
+    check_arguments,
 )
 
-globals().update(FACTORIES)
-__all__ = ["GELU", "VARIANTS", "Attention", "DropPath", "FeedForward",
-           "PatchEmbedding", "ResidualCell", "TransformerEncoder", "ViT", "create_model",
-           "find_variant", "list_models", "model_arguments", *FACTORIES]
+__all__ = ["GELU", "VARIANTS", "Attention", "DropPath", "FeedForward", "PatchEmbedding", "ResidualCell",
+           "TransformerEncoder", "ViT", "check_arguments", "find_variant", "list_models"]

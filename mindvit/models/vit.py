@@ -4,6 +4,7 @@ Paper: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021 (arXiv 2010.119
 Shapes: B images, N tokens, D embedding width, H heads, Dh width of one head.
 """
 
+import difflib
 import functools
 import inspect
 import warnings
@@ -13,8 +14,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 
-from mindvit.models.init import DEFAULT, SCHEMES, initialise, start
-from mindvit.models.kernels import (
+from mindvit.kernels import (
     GELU,
     Dense,
     LayerNorm,
@@ -27,6 +27,7 @@ from mindvit.models.kernels import (
     softmax,
     tanh,
 )
+from mindvit.models.init import DEFAULT, SCHEMES, initialise, start
 from mindvit.models.positions import bicubic_matrix, sincos2d
 from mindvit.preprocessing import SUITE
 
@@ -582,3 +583,13 @@ class ViT(nn.Cell):
 
     def construct(self, x):
         return self.forward_head(self.forward_features(x))
+
+
+def check_arguments(names):
+    """ValueError unless `ViT` has an argument of each of these names; the message has the nearest."""
+    known = list(inspect.signature(ViT).parameters)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            raise ValueError(f"ViT has no argument {name!r}; "
+                             + (f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"))

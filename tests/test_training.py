@@ -33,8 +33,8 @@ from mindvit import (
     train,
     use_device,
 )
-from mindvit.engine.metrics import MeanCrossEntropy
-from mindvit.engine.train import CONFIG_HEADER, new_run_folder
+from mindvit.training.loop import CONFIG_HEADER, new_run_folder
+from mindvit.training.metrics import MeanCrossEntropy
 
 TINY = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "num_layers": 2, "num_heads": 4, "mlp_dim": 64,
         "num_classes": 10, "init": "timm"}  # timm's start has no zero head, behind which all networks are equal

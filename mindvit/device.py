@@ -7,7 +7,7 @@ import logging
 import mindspore as ms
 from mindspore.train import Model
 
-from mindvit.engine.compile_cache import keep_graphs
+from mindvit.runtime.graphs import keep_graphs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,15 +4,14 @@ import os
 
 from mindspore.nn.utils import no_init_parameters
 
-from mindvit.models import ViT
-from mindvit.models.variants import check_arguments
+from mindvit.checkpoints.architecture import describe
+from mindvit.checkpoints.class_names import class_names
+from mindvit.checkpoints.load import BLOCK, load_opened, open_checkpoint
+from mindvit.checkpoints.names import listed
+from mindvit.checkpoints.preparation import preparation
+from mindvit.checkpoints.read import readable
+from mindvit.models import ViT, check_arguments
 from mindvit.preprocessing import Preprocessing
-from mindvit.weights.architecture import describe
-from mindvit.weights.class_names import class_names
-from mindvit.weights.load import BLOCK, load_opened, open_checkpoint
-from mindvit.weights.names import listed
-from mindvit.weights.preparation import preparation
-from mindvit.weights.read import readable
 
 
 def is_whole(checkpoint):

@@ -1,13 +1,13 @@
 """Evaluation: from an EvalJob to top-1 and top-5 accuracy."""
 
+from mindvit.config import EvalJob, check_job
 from mindvit.data import open_evaluation
-from mindvit.engine.config import EvalJob, check_job
-from mindvit.engine.device import build_model, use_device
-from mindvit.engine.loss import CrossEntropySmooth
-from mindvit.engine.metrics import ACCURACIES, Confusion, per_class, validation_metrics
-from mindvit.engine.network import build_network, check_head, image_size, use_preprocessing
+from mindvit.device import build_model, use_device
 from mindvit.files import write_json
+from mindvit.training.loss import CrossEntropySmooth
+from mindvit.training.metrics import ACCURACIES, Confusion, per_class, validation_metrics
 from mindvit.visualize.confusion import save_confusion
+from mindvit.zoo import build_network, check_head, image_size, use_preprocessing
 
 
 def evaluate(job):

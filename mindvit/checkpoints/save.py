@@ -9,14 +9,14 @@ import re
 import mindspore as ms
 import numpy as np
 
+from mindvit.checkpoints.architecture import describe
+from mindvit.checkpoints.build import from_checkpoint
+from mindvit.checkpoints.export import files_beside, reasons_against, residual_scale
+from mindvit.checkpoints.load import MARKS, Checkpoint, write_marks
+from mindvit.checkpoints.names import foreign_names
+from mindvit.checkpoints.preparation import prepared_otherwise, suite_preparation
+from mindvit.checkpoints.read import checksum
 from mindvit.files import replacing
-from mindvit.weights.architecture import describe
-from mindvit.weights.build import from_checkpoint
-from mindvit.weights.export import files_beside, reasons_against, residual_scale
-from mindvit.weights.load import MARKS, Checkpoint, write_marks
-from mindvit.weights.names import foreign_names
-from mindvit.weights.preparation import prepared_otherwise, suite_preparation
-from mindvit.weights.read import checksum
 
 FORMATS = ("mindspore", "suite", "timm", "huggingface", "torchvision")
 # The parameters whose values, or whose products, are added to the residual stream.

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from mindvit.data.classes import index2label
+from mindvit.imagenet import index2label
 
 
 def class_names(path, network, told=None):

@@ -2,52 +2,26 @@
 
 import dataclasses
 import itertools
-import math
 import pathlib
 import time
 
 import mindspore as ms
 import yaml
 
+from mindvit.checkpoints import load_weights
+from mindvit.config import TrainJob, check_job
 from mindvit.data import find_test, open_dataset, train_transform
-from mindvit.engine.callbacks import MetricsFile, ValAccMonitor, progress
-from mindvit.engine.config import TrainJob, check_job
-from mindvit.engine.device import build_model, use_device
-from mindvit.engine.loss import CountedLoss, CrossEntropySmooth
-from mindvit.engine.metrics import accuracies, validation_metrics
-from mindvit.engine.network import build_network, image_size, use_preprocessing
-from mindvit.engine.optim import build_optimizer
+from mindvit.device import build_model, use_device
 from mindvit.files import replacing, write_json
-from mindvit.weights import load_weights
+from mindvit.training.callbacks import MetricsFile, ValAccMonitor, progress
+from mindvit.training.loss import CountedLoss, CrossEntropySmooth
+from mindvit.training.metrics import accuracies, validation_metrics
+from mindvit.training.optim import build_optimizer
+from mindvit.training.schedule import learning_rates
+from mindvit.zoo import build_network, image_size, use_preprocessing
 
 RESULTS = ("best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png")  # of a finished epoch
 CONFIG_HEADER = "# mindvit train --config with this file repeats the run\n"
-
-
-def learning_rates(lr, epochs, steps_per_epoch, warmup_epochs=0.0):
-    """The learning rate of each step: linear warm-up, then a cosine to zero (Loshchilov and Hutter, "SGDR", 2017).
-
-    Args:
-        lr (float): the highest learning rate.
-        epochs, steps_per_epoch (int): length of the training.
-        warmup_epochs (float): epochs of linear warm-up.
-
-    Returns:
-        list[float]: epochs * steps_per_epoch values.
-
-    Raises:
-        ValueError: the warm-up is as long as the training or longer.
-
-    Example:
-        >>> [round(rate, 3) for rate in learning_rates(1.0, epochs=2, steps_per_epoch=2)]
-        [1.0, 0.854, 0.5, 0.146]
-    """
-    total, warmup = epochs * steps_per_epoch, round(warmup_epochs * steps_per_epoch)
-    if not 0 <= warmup_epochs < epochs:
-        raise ValueError(f"warmup_epochs is {warmup_epochs}; it lies in [0, {epochs}), the number of epochs")
-    rising = [lr * (step + 1) / warmup for step in range(warmup)]
-    falling = [lr / 2 * (1 + math.cos(math.pi * step / (total - warmup))) for step in range(total - warmup)]
-    return rising + falling
 
 
 def new_run_folder(path, default):

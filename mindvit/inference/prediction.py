@@ -7,12 +7,12 @@ import pathlib
 import mindspore as ms
 import numpy as np
 
+from mindvit.config import PredictJob, check_job
 from mindvit.data import open_rgb, prepare_image, read_dataset
-from mindvit.engine.config import PredictJob, check_job
-from mindvit.engine.device import build_model, choose_target, use_device
-from mindvit.engine.network import build_network, check_head, image_size, use_preprocessing
+from mindvit.device import build_model, choose_target, use_device
 from mindvit.files import write_json
 from mindvit.visualize import show_result
+from mindvit.zoo import build_network, check_head, image_size, use_preprocessing
 
 FEW_IMAGES = 4  # ViT-B/16 on two cores: 0.5 s an image without a graph, 0.13 s with it, but 2.3 s to compile it
 

@@ -7,6 +7,7 @@ import math
 import pathlib
 import re
 
+from mindvit.checkpoints.read import readable
 from mindvit.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -16,7 +17,6 @@ from mindvit.preprocessing import (
     pair,
     resize_target,
 )
-from mindvit.weights.read import readable
 
 INCEPTION = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}

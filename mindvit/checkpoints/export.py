@@ -2,9 +2,9 @@
 
 import math
 
+from mindvit.checkpoints.architecture import HUGGING_FACE_ACTIVATIONS
+from mindvit.checkpoints.preparation import processor_words, timm_words
 from mindvit.models.variants import VARIANTS
-from mindvit.weights.architecture import HUGGING_FACE_ACTIVATIONS
-from mindvit.weights.preparation import processor_words, timm_words
 
 # The epsilon that a library has no place for, being the same in every ViT of its own.
 FIXED_EPSILON = {"suite": 1e-7, "timm": 1e-6, "torchvision": 1e-6}

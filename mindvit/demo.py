@@ -3,11 +3,11 @@
 import pathlib
 from typing import Literal
 
+from mindvit.config import DataConfig, EvalJob, ModelConfig, PredictJob, TrainConfig, TrainJob
 from mindvit.data import write_digits
-from mindvit.engine.config import DataConfig, EvalJob, ModelConfig, PredictJob, TrainConfig, TrainJob
-from mindvit.engine.evaluate import evaluate
-from mindvit.engine.predict import predict
-from mindvit.engine.train import new_run_folder, train
+from mindvit.inference.evaluation import evaluate
+from mindvit.inference.prediction import predict
+from mindvit.training.loop import new_run_folder, train
 
 OUT = "runs/quickstart"
 DIGITS_VIT = {"patch_size": 4, "embed_dim": 96, "num_layers": 4, "num_heads": 3, "mlp_dim": 192, "pool": "mean",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mindvit.weights.names import listed
+from mindvit.checkpoints.names import listed
 
 # MindSpore's and safetensors' names of number types. numpy has no bfloat16: it is read as the upper half of a float32.
 BFLOAT16 = "bfloat16"

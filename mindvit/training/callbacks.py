@@ -11,12 +11,12 @@ import mindspore as ms
 import numpy as np
 from mindspore.train import Callback
 
-from mindvit.engine.device import notice_pynative
-from mindvit.engine.loss import CountedLoss
+from mindvit.checkpoints import save_weights
+from mindvit.checkpoints.save import check_savable
+from mindvit.device import notice_pynative
 from mindvit.files import replacing
+from mindvit.training.loss import CountedLoss
 from mindvit.visualize.curves import save_curves
-from mindvit.weights import save_weights
-from mindvit.weights.save import check_savable
 
 
 def step_loss(params):

@@ -1,0 +1,1 @@
+"""From a TrainJob to a run folder, and its parts: loss, optimizer, schedule, metrics, callbacks."""
