@@ -1,4 +1,4 @@
-"""The order of the rooms: what a file imports stands in its own room or in one above it, and nothing goes in a circle."""
+"""The order of the rooms: a file imports from its own room and those above it, and nothing goes in a circle."""
 
 import ast
 import graphlib
