@@ -119,8 +119,9 @@ def test_factories_take_the_suites_words():
     network = vit_b_16(num_classes=5, image_size=64, has_logits=True, drop_out=0.2, attention_dropout=0.3,
                        drop_path_dropout=0.4)
     assert network.representation.weight.shape == (768, 768) and network.dense.weight.shape == (5, 768)
-    attention, mlp = network.transformer.layers[11][0].cell, network.transformer.layers[11][1].cell
-    assert [attention[1].out_drop.p, attention[1].attn_drop.p, mlp[2].dropout.p] == pytest.approx([0.2, 0.3, 0.4])
+    block = network.transformer.layers[11]
+    assert [block.attention.out_drop.p, block.attention.attn_drop.p, block.drop_path.dropout.p] == pytest.approx(
+        [0.2, 0.3, 0.4])
     assert vit_l_32.__name__ == "vit_l_32"
 
 
@@ -137,9 +138,9 @@ def test_drop_path_drops_whole_samples_and_keeps_the_mean():
 
 def test_drop_path_falls_linearly_with_depth():
     encoder = TransformerEncoder(8, 5, 2, 8, drop_path_keep_prob=0.8)
-    cells = [layer[branch].cell for layer in encoder.layers for branch in (0, 1)]
-    assert [len(cell) for cell in cells[:2]] == [2, 2]  # the first block keeps everything and has no DropPath
-    assert [cell[2].dropout.p for cell in cells[2:]] == pytest.approx(np.repeat([0.05, 0.1, 0.15, 0.2], 2))
+    first, *others = (block.drop_path for block in encoder.layers)
+    assert type(first) is nn.Identity  # the first block keeps everything
+    assert [cell.dropout.p for cell in others] == pytest.approx([0.05, 0.1, 0.15, 0.2])
 
 
 @pytest.mark.parametrize("argument", ["keep_prob", "attention_keep_prob", "drop_path_keep_prob", "embed_keep_prob"])
@@ -267,19 +268,29 @@ def test_a_printed_network_shows_no_addresses():
 
 
 RAMP = np.concatenate([np.linspace(-12, 12, 1999), [-60, -30, 30, 60]])
+
+
+def make_softmax():
+    return kernels.kernel("softmax")()
+
+
+def make_norm(**options):
+    return kernels.kernel("layer_norm")((24,), **options)
+
+
 # name: (makes the cell, input, tolerance relative to the largest value)
 FORMS = {
     "tanh GELU": (kernels.GELU, RAMP, 4e-6),
     "erf GELU": (lambda: kernels.GELU(approximate=False), RAMP, 1e-6),
-    "LayerNorm": (lambda: kernels.LayerNorm((24,), epsilon=1e-6), images(3, 5, 24), 2e-6),
-    "LayerNorm of rows far from zero": (lambda: kernels.LayerNorm((24,)), images(3, 5, 24) + 300, 1e-4),
-    "LayerNorm of small rows": (lambda: kernels.LayerNorm((24,), epsilon=1e-6), 1e-4 * images(3, 5, 24), 2e-6),
-    "softmax": (kernels.softmax, 3 * images(2, 3, 7, 9), 2e-6),
-    "softmax of large scores": (kernels.softmax, 1e3 * images(2, 3, 7, 9), 2e-6),
-    "dense": (lambda: kernels.Dense(8, 5, "normal", "ones"), images(2, 9, 8), 2e-6),
-    "dense without bias": (lambda: kernels.Dense(8, 5, "normal", "ones", False), images(2, 9, 8), 2e-6),
-    "split heads": (lambda: kernels.SplitHeads(6), images(2, 5, 24), 0),
-    "merge heads": (lambda: kernels.MergeHeads(6), images(2, 6, 5, 4), 0),
+    "LayerNorm": (lambda: make_norm(epsilon=1e-6), images(3, 5, 24), 2e-6),
+    "LayerNorm of rows far from zero": (make_norm, images(3, 5, 24) + 300, 1e-4),
+    "LayerNorm of small rows": (lambda: make_norm(epsilon=1e-6), 1e-4 * images(3, 5, 24), 2e-6),
+    "softmax": (make_softmax, 3 * images(2, 3, 7, 9), 2e-6),
+    "softmax of large scores": (make_softmax, 1e3 * images(2, 3, 7, 9), 2e-6),
+    "dense": (lambda: kernels.kernel("dense")(8, 5, "normal", "ones"), images(2, 9, 8), 2e-6),
+    "dense without bias": (lambda: kernels.kernel("dense")(8, 5, "normal", "ones", False), images(2, 9, 8), 2e-6),
+    "split heads": (lambda: kernels.kernel("split_heads")(6), images(2, 5, 24), 0),
+    "merge heads": (lambda: kernels.kernel("merge_heads")(6), images(2, 6, 5, 4), 0),
     "patches": (lambda: PatchEmbedding((8, 12), 4, 16, 3), images(2, 3, 8, 12), 2e-6),
     "patches with norms": (lambda: PatchEmbedding((8, 12), 4, 16, 3, nn.LayerNorm), images(2, 3, 8, 12), 1e-5),
     "attention": (lambda: Attention(24, 6), images(2, 5, 24), 4e-6),
@@ -315,7 +326,7 @@ def test_composed_and_native_forms_are_equal_forward_and_gradient(form, dtype, m
         tolerance = 1e-2  # float16 has a precision of 1e-3
     results = []
     for composed in (True, False):
-        monkeypatch.setattr(kernels, "composed_forms", lambda composed=composed: composed)
+        monkeypatch.setattr(kernels, "on_cpu", lambda composed=composed: composed)
         results.append(output_and_gradients(make, x, dtype))
     for fast, native in zip(*results, strict=True):
         assert fast.shape == native.shape and np.abs(fast - native).max() <= tolerance * np.abs(native).max()

@@ -7,8 +7,8 @@ from mindvit.checkpoints.load import BLOCK, patch_grid, zero_positions
 from mindvit.checkpoints.names import foreign_names, listed
 from mindvit.checkpoints.preparation import beside, timm_names
 from mindvit.checkpoints.resize import square
+from mindvit.models.layers import ACTIVATIONS, pair
 from mindvit.models.variants import VARIANTS
-from mindvit.models.vit import ACTIVATIONS, pair
 
 MOST_LAYERS = 1000
 # Heads of the public ViTs by width; from 1152 on: Zhai et al., "Scaling Vision Transformers", 2022, and so400m.

@@ -10,7 +10,7 @@ import numpy as np
 from mindvit.checkpoints.names import listed, recognise
 from mindvit.checkpoints.read import StoredArray, read_arrays, readable
 from mindvit.checkpoints.resize import adapt_channels, resize_kernel, resize_pos_embedding, square
-from mindvit.models.vit import pair
+from mindvit.models.layers import pair
 
 # The first block, which stands for all of them where shapes are read.
 BLOCK = "transformer.layers.0."
