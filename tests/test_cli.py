@@ -170,7 +170,7 @@ CALLS = [{"class_path": "os.system", "init_args": {"command": "touch imported"}}
 def test_nothing_in_a_config_or_flag_is_imported_or_called(monkeypatch, capsys):
     """Wherever a value can stand, one that asks jsonargparse for an object of a class does nothing."""
     monkeypatch.setattr("mindvit.cli.JOBS", {name: (JOBS["train"][0], job) for name, (_, job) in JOBS.items()})
-    monkeypatch.setattr("mindvit.training.loop", lambda job: reached.append(job))
+    monkeypatch.setattr("mindvit.training.loop.train", lambda job: reached.append(job))
     monkeypatch.syspath_prepend("")
     pathlib.Path("evil.py").write_text(EVIL)
     reached, tried = [], 0

@@ -24,16 +24,17 @@ from mindspore.train import CheckpointConfig, Model, ModelCheckpoint
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from mindvit import GELU, ViT, create_model
-from mindvit.checkpoints import (
-    build,
+from mindvit import (
+    ViT,
+    create_model,
     fetch_public_weights,
     from_checkpoint,
     load_weights,
-    public,
     read_checkpoint,
     save_weights,
+    zoo,
 )
+from mindvit.checkpoints import build
 from mindvit.checkpoints.resize import resize_kernel, resize_pos_embedding
 from mindvit.preprocessing import IMAGENET_MEAN
 
@@ -541,7 +542,7 @@ def test_preprocessing_is_the_librarys(tmp_path):
     assert found.std == (0.5, 0.5, 0.5) and found.crop_fraction == 0.95 and found.interpolation == "bilinear"
     assert from_checkpoint(path, num_heads=4, preprocessing=found).preprocessing is found
     network = from_checkpoint(case_file("mindvision_tiny"), num_heads=4)
-    assert isinstance(network.transformer.layers[0][1].cell[1].activation, GELU) and network.norm.epsilon == 1e-7
+    assert network.arguments["activation"] == "gelu_tanh" and network.norm.epsilon == 1e-7
 
 
 def payload(mark):
@@ -765,7 +766,7 @@ class Files(BaseHTTPRequestHandler):
 def test_public_weights_are_downloaded_once(tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(public, "BASE_URL", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(zoo, "BASE_URL", f"http://127.0.0.1:{server.server_port}/")
     monkeypatch.setenv("MINDVIT_CKPT_DIR", str(tmp_path / "store"))
     source = create_model("vit_b_32", num_layers=1, mlp_dim=4, num_classes=3, image_size=384)
     save_weights(source, str(tmp_path / "source.ckpt"))
