@@ -25,6 +25,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from mindvit import (
+    GELU,
     ViT,
     create_model,
     fetch_public_weights,
