@@ -140,22 +140,60 @@ def normal_words(words):
             for before, word in zip(["", *words], words)]
 
 
-def take_from_run(words):
-    """(words, remark): for eval and predict, what they take of a run's config.yaml stands in place of its path."""
-    at = next((i for i, word in enumerate(words) if word.startswith("--config=") or words[i - 1] == "--config"), 0)
-    path = pathlib.Path(words[at].removeprefix("--config=")) if at and words[0] in ("eval", "predict") else None
-    text = path.read_text(encoding="utf-8", errors="replace") if path and path.is_file() else ""
-    if not text.startswith(CONFIG_HEADER):
-        return words, None
-    run, job = yaml.safe_load(text) or {}, JOBS[words[0]][1]()
-    taken = {key: value for key, value in run.items() if hasattr(RunConfig, key)}
-    taken["data"] = {key: value for key, value in run.get("data", {}).items() if hasattr(job.data, key)}
-    remark = f"{path}: the run's data and device settings are taken; its train, model, checkpoint and out are left out"
-    if not any(word.split("=")[0] == "--checkpoint" for word in words):
-        taken["checkpoint"] = str(path.with_name("best.ckpt"))
-        remark += f"; the weights are {taken['checkpoint']}"
-    words[at] = "--config=" * words[at].startswith("--config=") + yaml.safe_dump(taken)
-    return words, remark
+def where(error):
+    """The line and the fault of a YAMLError, in words."""
+    mark = getattr(error, "problem_mark", None)
+    return f", line {mark.line + 1}: {error.problem}" if mark else ""
+
+
+def read_settings(path):
+    """The names and values in a YAML file.
+
+    Raises:
+        ValueError: it holds something else; the message names the file.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError(f"--config {path} is not UTF-8 text; save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"--config {path} is no YAML{where(error)}") from None
+    if settings is None:
+        raise ValueError(f"--config {path} is empty; --print_config prints what it may hold")
+    for name, part in {"": settings, **{name: settings[name] for name in ("data", "model", "train")
+                                        if isinstance(settings, dict) and name in settings}}.items():
+        if not isinstance(part, dict):
+            raise ValueError(f"--config {path} holds {part!r:.60}{f' as {name}' if name else ''}; write names and "
+                             "values there, as --print_config does")
+    return settings
+
+
+def take_from_runs(words):
+    """(words, remarks): for eval and predict, what they take of a run's config.yaml stands in place of its path.
+
+    Raises:
+        ValueError: a configuration is no YAML file with names and values.
+    """
+    words, remarks = list(words), []
+    for at, word in enumerate(words):
+        path = pathlib.Path(word.removeprefix("--config="))
+        if not (word.startswith("--config=") or words[at - 1] == "--config") or not path.is_file():
+            continue
+        run = read_settings(path)
+        header = path.read_text(encoding="utf-8-sig").startswith(CONFIG_HEADER)
+        if words[0] not in ("eval", "predict") or not header:
+            continue
+        job = JOBS[words[0]][1]()
+        taken = {key: value for key, value in run.items() if hasattr(RunConfig, key)}
+        taken["data"] = {key: value for key, value in run.get("data", {}).items() if hasattr(job.data, key)}
+        remark = (f"{path}: the run's data and device settings are taken; its train, model, checkpoint and out are "
+                  "left out")
+        if not any(other.split("=")[0] == "--checkpoint" for other in words):
+            taken["checkpoint"] = str(path.with_name("best.ckpt"))
+            remark += f"; the weights are {taken['checkpoint']}"
+        words[at] = "--config=" * word.startswith("--config=") + yaml.safe_dump(taken)
+        remarks.append(remark)
+    return words, remarks
 
 
 JOBS = {"train": (train, TrainJob), "eval": (evaluate, EvalJob), "predict": (predict, PredictJob)}
@@ -172,9 +210,10 @@ def filled(cls, options, name=""):
 
 
 def stop(number, frame):
-    """Raises KeyboardInterrupt; while a graph is compiled, afterwards, for MindSpore would call the network faulty."""
+    """Raises KeyboardInterrupt; while a graph is compiled or a checkpoint saved, afterwards, for MindSpore would call
+    the network faulty, or the disk full."""
     while frame:
-        if frame.f_code.co_name == "compile" and "mindspore" in frame.f_code.co_filename:
+        if frame.f_code.co_name in ("compile", "save_checkpoint") and "mindspore" in frame.f_code.co_filename:
             signal.setitimer(signal.ITIMER_REAL, 0.1)  # SIGALRM comes here again
             return
         frame = frame.f_back
@@ -203,13 +242,17 @@ def main(args=None):
     """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error, 130 for
     Ctrl-C."""
     parser, commands = build_parser()
-    words, remark = take_from_run(normal_words(sys.argv[1:] if args is None else args))
+    words = normal_words(sys.argv[1:] if args is None else args)
     try:
+        words, remarks = take_from_runs(words)
         namespace = parser.instantiate(parser.parse_args(words))
     except ArgumentError as error:
         print(explain(error.message, words, commands), file=sys.stderr)
         return 2
-    if remark:
+    except ValueError as error:
+        print(f"mindvit {words[0]}: {error}", file=sys.stderr)
+        return 2
+    for remark in remarks:
         print(remark, flush=True)
     name = namespace.subcommand
     options = namespace.get(name) or Namespace()

@@ -55,8 +55,14 @@ def explain(message, words, commands):
 
     if found := re.match("unrecognized arguments: (.*)", message, re.DOTALL):
         flag = next((word.split("=")[0] for word in found[1].split() if word.startswith("--")), None)
-        what = (f"there is no flag {flag}{did_you_mean(flag, [f'--{key}' for key in actions])}" if flag else
-                f"{found[1]} is not expected") + f" (mindvit {name} --help lists the flags)"
+        before = next((word for word, following in zip(words, words[1:]) if following == found[1]), "")
+        if flag:
+            what = f"there is no flag {flag}{did_you_mean(flag, [f'--{key}' for key in actions])}"
+        elif before.endswith("=true"):  # a switch, which may stand alone
+            what = f"{before.removesuffix('=true')} is {found[1]}; it takes true or false"
+        else:
+            what = f"{found[1]} is not expected"
+        what += f" (mindvit {name} --help lists the flags)"
     elif found := re.match("Subcommand '.*' does not accept option '(.*)'", message):
         what = f"the configuration has {found[1]}, which is not known here{did_you_mean(found[1], actions)}"
     elif found := re.match('Parser key "([^"]+)":.*(?:Got|Given) value: (.*)', message, re.DOTALL):

@@ -322,12 +322,21 @@ def build_network(config, checkpoint=None, num_classes=None, ckpt_dir=None):
              "image_size": config.image_size, **config.overrides}
     given = {name: value for name, value in given.items() if value is not None}
     if not checkpoint:
-        return create_model(config.name or "vit_b_16", config.pretrained, ckpt_dir, **given)
+        network = create_model(config.name or "vit_b_16", config.pretrained, ckpt_dir, **given)
+        return check_channels(network, "the model")
     try:
         network = from_checkpoint(checkpoint, **(model_arguments(config.name, **given) if config.name else given))
     except ValueError as error:
         raise ValueError(f"{error} (read as --model.name {config.name})" if config.name else error) from error
     print(f"{checkpoint}\n{network.load_report}", flush=True)
+    return check_channels(network, checkpoint)
+
+
+def check_channels(network, source):
+    """The network, unless it takes other images than the RGB that all data sets give."""
+    if (channels := network.arguments["input_channels"]) != 3:
+        raise ValueError(f"{source} is for images of {channels} channels, and images are prepared as RGB; in Python, "
+                         "from_checkpoint and the network take arrays of your own")
     return network
 
 

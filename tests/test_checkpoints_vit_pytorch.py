@@ -1,6 +1,7 @@
 """Checkpoints of lucidrains' vit-pytorch, in the form of its first releases and in today's."""
 
 import math
+import pathlib
 
 import mindspore as ms
 import numpy as np
@@ -9,6 +10,7 @@ import reference
 from scipy.special import softmax
 
 from mindvit import ViT, from_checkpoint, load_weights, save_weights
+from mindvit.cli import main
 
 SIZES = {"dim": 32, "depth": 2, "heads": 2, "dim_head": 64, "mlp_dim": 48, "classes": 5, "patch": 4, "channels": 3}
 
@@ -146,6 +148,8 @@ def test_what_such_a_file_does_not_tell_is_said_or_asked():
     assert "vit-pytorch's pool='mean' is pool='mean_all' here" in assumed
     assert "patches 4 x 4 with 3 channels" in assumed and "norm_eps 1e-05" in assumed
     assert "vit-pytorch prepares no images" in assumed
+    assert "attention scale head_dim ** -0.5, as in vit-pytorch since 0.6.7; before, dim ** -0.5" in assumed
+    assert "attention scale" not in "".join(from_checkpoint(save(written("today"))).load_report.assumed)
     other = {"heads": 2, "dim_head": 24}
     arrays = written("today", **other)
     with pytest.raises(ValueError, match="does not tell num_heads"):
@@ -184,6 +188,37 @@ def test_what_other_libraries_cannot_hold_is_refused_by_name():
     for format in ("suite", "timm", "huggingface", "torchvision"):
         with pytest.raises(ValueError, match="patch_norm=True, out_projection=False"):
             save_weights(network, "out.ckpt" if format == "suite" else "out.safetensors", format)
+
+
+def test_images_of_one_channel_are_refused_before_a_run_has_a_folder(digit_folder, capsys):
+    save(written("today", channels=1))
+    for command in (["train", "--data.root", str(digit_folder)], ["eval", "--data.root", str(digit_folder)],
+                    ["predict", str(next(digit_folder.glob("*/*/*")))]):
+        assert main([*command, "--checkpoint", "model.safetensors", "--model.image_size", "12"]) == 2
+        error = capsys.readouterr().err
+        assert "model.safetensors is for images of 1 channels, and images are prepared as RGB" in error
+    assert not pathlib.Path("runs").exists()
+
+
+@pytest.mark.libraries
+def test_relatives_of_the_installed_library_are_right_or_refused_with_a_reason():
+    """Positions for the patches alone, and classes that share only some names."""
+    torch = pytest.importorskip("torch")
+    from vit_pytorch import vit_for_small_dataset, vit_with_patch_dropout
+    sizes = {"image_size": 32, "patch_size": 8, "num_classes": 5, "dim": 32, "depth": 1, "heads": 2, "mlp_dim": 48}
+    model = vit_with_patch_dropout.ViT(**sizes).eval()
+    torch.save(model.state_dict(), "model.pth")
+    x = torch.randn(2, 3, 32, 32)
+    assert spread(from_checkpoint("model.pth"), model(x).detach().numpy(), x.numpy()) < 1e-5
+    torch.save(vit_for_small_dataset.ViT(**sizes).state_dict(), "model.pth")
+    with pytest.raises(ValueError, match="it is not vit-pytorch's ViT"):
+        from_checkpoint("model.pth")
+    torch.save(model, "module.pth")
+    with pytest.raises(ValueError, match=r"is not executed; save model.state_dict\(\) instead"):
+        from_checkpoint("module.pth")
+    torch.save({"net": model.state_dict()}, "nested.pth")
+    with pytest.raises(ValueError, match=r"it holds no arrays, but net; save model.state_dict\(\) alone"):
+        from_checkpoint("nested.pth")
 
 
 @pytest.mark.libraries

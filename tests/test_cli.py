@@ -28,6 +28,7 @@ from mindvit.checkpoints.preparation import timm_preparation
 from mindvit.cli import JOBS, main
 from mindvit.inference.prediction import copy_names
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from mindvit.training.loop import CONFIG_HEADER
 
 
 @pytest.fixture(scope="module")
@@ -246,8 +247,9 @@ def test_switches_stand_alone_or_with_a_value(words, expected, capsys):
     ("quickstart --seed x", "mindvit quickstart: --seed is x; it takes a whole number"),
     ("train --config key.yaml", "the configuration has trian.lr, which is not known here; did you mean train.lr?"),
     ("train --config value.yaml", "mindvit train: --train.lr is x; it takes a number"),
-    ("train --config group.yaml", "mindvit train: the configuration's train is 3; write names and values below it"),
-    ("train --config missing.yaml", "missing.yaml"), ("train --config broken.yaml", "line 2, column 1"),
+    ("train --config group.yaml", "mindvit train: --config group.yaml holds 3 as train; write names and values there"),
+    ("train --config missing.yaml", "missing.yaml"),
+    ("train --config broken.yaml", "--config broken.yaml is no YAML, line "),
     ("tran", "mindvit: there is no command tran; did you mean train? (quickstart, train, eval, predict, models,"),
     ("", "mindvit: no command is given (quickstart, train, eval, predict, models,"),
     ("convert a", "mindvit convert: missing: target, --format (mindvit convert --help tells more)"),
@@ -401,3 +403,17 @@ def test_quickstart_reaches_its_figure():
     right = [record["predictions"][0]["label"] == pathlib.Path(record["path"]).parent.name for record in records]
     assert len(right) == 10 and sum(right) >= 9
     assert all(Image.open(record["annotated"]).size == (320, 320) for record in records)
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"# \xb2\xe2\ntrain:\n  epochs: 1\n", "settings.yaml is not UTF-8 text; save it as UTF-8"),
+    (b"data: [1,\n", "settings.yaml is no YAML, line 2"), (b"", "settings.yaml is empty"),
+    (b"data:\n", "settings.yaml holds None as data; write names and values there"),
+    (b"- 1\n", r"settings.yaml holds \[1\]"), (b"train: 5\n", "settings.yaml holds 5 as train")])
+@pytest.mark.parametrize("header", ["", CONFIG_HEADER])
+def test_a_config_of_another_kind_is_one_line(header, content, message, capsys):
+    pathlib.Path("settings.yaml").write_bytes(header.encode() + content)
+    for command in (["train"], ["eval"], ["predict", "a.png"]):
+        assert main([*command, "--config", "settings.yaml"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and re.search(message.replace("line 2", r"line \d"), error), error

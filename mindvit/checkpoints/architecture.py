@@ -288,7 +288,7 @@ def describe(checkpoint, path, image_size=None, pool=None):
         patches = checkpoint.arrays["pos_embedding"].shape[1] - checkpoint.prefix()
         if zero_positions(checkpoint, grid):
             patches += checkpoint.prefix()
-            result.assumed["position embedding"] = "the class token has none (timm's no_embed_class)"
+            result.assumed["position embedding"] = "the class token has none, as their number says"
         if grid and math.prod(grid) == patches:
             arguments["image_size"] = tuple(map(math.prod, zip(grid, arguments["patch_size"])))
             if pair(given, "image_size") != arguments["image_size"]:
@@ -310,6 +310,8 @@ def assume_the_rest(checkpoint, result, pool):
         if width % VIT_PYTORCH_HEAD == 0:
             result.assume("num_heads", width // VIT_PYTORCH_HEAD, f"vit-pytorch's usual heads of {VIT_PYTORCH_HEAD}")
         channels, *sides = checkpoint.arrays["patch_embedding.conv.weight"].shape[1:]
+        if not checkpoint.is_todays():
+            result.assumed["attention scale"] = "head_dim ** -0.5, as in vit-pytorch since 0.6.7; before, dim ** -0.5"
         result.assumed["patches"] = f"{' x '.join(map(str, sides))} with {channels} channels, which make their values"
     elif width == embed_dim:
         result.assume("num_heads", USUAL_HEADS.get(embed_dim), f"usual for width {embed_dim}")

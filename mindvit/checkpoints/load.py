@@ -67,6 +67,10 @@ class Checkpoint:
     def norm_after_pool(self):
         return any(name.startswith(("fc_norm.", "mlp_head.0.")) for name in self.sources.get("norm.gamma", ()))
 
+    def is_todays(self):
+        """Whether a file of vit-pytorch has today's names, without its earlier `fn` cells."""
+        return not any(".fn." in name for name in self.sources.get(BLOCK + "0.cell.1.qkv.weight", ()))
+
     def attention_width(self):
         """Width of all heads together."""
         return self.arrays[BLOCK + "0.cell.1.qkv.weight"].shape[0] // 3
@@ -119,7 +123,7 @@ def patch_shape(values, patch_size, input_channels):
         height, width = pair(patch_size, "patch_size")
         if values % (height * width) == 0 and input_channels in (None, values // (height * width)):
             return values // (height * width), height, width
-    for channels in (3, 1) if input_channels is None else (input_channels,):
+    for channels in (3, 1) if input_channels is None else (input_channels, 3, 1):  # given may be those of the network
         if values % channels == 0 and (side := square(values // channels)):
             return channels, *side
     raise ValueError(f"its patches have {values} values, not square ones of {input_channels or '3 or 1'} channels; "
@@ -195,7 +199,9 @@ def open_checkpoint(path, patch_size=None, input_channels=None):
             return StoredArray(shape, read)
 
         patch = None
-        if library == "vit_pytorch" and "patch_embedding.conv.weight" in sources:
+        if library == "vit_pytorch":
+            if "patch_embedding.conv.weight" not in sources:
+                raise ValueError("it has no to_patch_embedding.2.weight; it is not vit-pytorch's ViT")
             weight = stored[sources["patch_embedding.conv.weight"][0]]
             check_dimensions("patch_embedding.conv.weight", weight.shape, special)
             patch = patch_shape(weight.shape[1], patch_size, input_channels)
@@ -244,7 +250,8 @@ def zero_positions(checkpoint, grid=None):
 
     Where no grid (rows, columns) of patches is known to decide, the one reading that gives a square does.
     """
-    if checkpoint.library != "timm" or not checkpoint.prefix() or "pos_embedding" not in checkpoint.arrays:
+    if checkpoint.library not in ("timm", "vit_pytorch") or not checkpoint.prefix() or \
+            "pos_embedding" not in checkpoint.arrays:
         return False
     entries = checkpoint.arrays["pos_embedding"].shape[1]
     if grid and math.prod(grid) in (entries, entries - checkpoint.prefix()):

@@ -7,6 +7,7 @@ import json
 import math
 import mmap
 import os
+import pickle
 import zipfile
 from collections.abc import Callable
 
@@ -257,7 +258,11 @@ def read_torch(path):
     except ImportError:
         raise ValueError("reading it needs torch, which is not installed: pip install torch, "
                          "or convert the file to .safetensors") from None
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError:  # whose own words advise to execute it
+        raise ValueError("it holds more than arrays, such as a whole module, and is not executed; save "
+                         "model.state_dict() instead") from None
     for key in ("model", "state_dict", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -266,6 +271,8 @@ def read_torch(path):
         if isinstance(tensor, torch.Tensor):
             arrays[name] = StoredArray(tuple(tensor.shape), lambda tensor=tensor: (
                 tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy())
+    if not arrays and isinstance(content, dict):
+        raise ValueError(f"it holds no arrays, but {listed(map(str, content))}; save model.state_dict() alone")
     return arrays
 
 

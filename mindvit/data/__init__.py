@@ -23,7 +23,7 @@ def open_dataset(path, split, val_fraction=0.2, hold_out=False, **options):
         >>> len(open_dataset("dataset", "train"))
         8
     """
-    if cifar := find_cifar(path, split):
+    if cifar := find_cifar(path, split) or find_cifar(path, "train"):  # which says what lacks
         return cifar(path, split, **options)
     return ImageFolder(path, split, val_fraction=val_fraction, hold_out=hold_out, **options)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"}
 UNREAD_SUFFIXES = {".heic", ".heif", ".avif"}  # pictures too, of phones, which nothing here decodes
 CONVERT = ("convert to JPEG with `heif-convert a.heic a.jpg` of libheif or with an image viewer; a phone's camera "
            "writes JPEG when set to \"Most Compatible\"")

@@ -40,6 +40,8 @@ def show_result(img, result, text_color="green", font_scale=0.5, row_width=20, s
         >>> show_result("cat.jpg", {281: "tabby"}, out_file="annotated/cat.jpg").mode
         'RGB'
     """
+    if out_file and pathlib.Path(out_file).suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"out_file {out_file} has no suffix of a picture format; name it {out_file}.jpg, for example")
     image = Image.fromarray(np.asarray(img, np.uint8)) if isinstance(img, np.ndarray) else open_rgb(img)
     color = ImageColor.getrgb(text_color) if isinstance(text_color, str) else tuple(text_color)
     size, draw = 32 * font_scale, ImageDraw.Draw(image)

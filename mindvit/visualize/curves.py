@@ -25,7 +25,7 @@ def save_curves(rows, path):
             points = [(row["epoch"], row[column]) for row in rows if column in row]
             if points:
                 axes.plot(*zip(*points), marker=".", label=f"{label}: {points[-1][1]:.3f}")
-        axes.set(title=title, xlabel="epoch")
+        axes.set(title=title, xlabel="epoch", xlim=(rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if axes.lines:
