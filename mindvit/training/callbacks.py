@@ -16,7 +16,6 @@ from mindvit.checkpoints.save import check_savable
 from mindvit.device import notice_pynative
 from mindvit.files import replacing
 from mindvit.training.loss import CountedLoss
-from mindvit.visualize.curves import save_curves
 
 
 def step_loss(params):
@@ -152,6 +151,39 @@ def progress(lr_init, log_every):
     return ProgressBar(lr_init) if sys.stderr.isatty() else LossMonitor(lr_init, log_every)
 
 
+class KeepWeights:
+    """Keeps last.ckpt of each epoch, and best.ckpt of the one whose metric is highest.
+
+    Args:
+        network (ViT): whose weights.
+        folder (str): where to write.
+        metric_name (str): the metric that decides, higher being better.
+
+    Attributes:
+        best (dict, optional): the record of the best epoch.
+        epoch (int): the last epoch whose weights are kept; 0 before.
+    """
+
+    def __init__(self, network, folder, metric_name="Top_1_Accuracy"):
+        check_savable(network)  # before an epoch is lost
+        self.network, self.folder, self.metric_name = network, pathlib.Path(folder), metric_name
+        self.best, self.epoch = None, 0
+
+    def __call__(self, records):
+        record = records[-1]
+        save_weights(self.network, self.folder / "last.ckpt")
+        self.epoch = record["epoch"]
+        if self.metric_name in record and (not self.best or record[self.metric_name] > self.best[self.metric_name]):
+            self.best = record
+            save_weights(self.network, self.folder / "best.ckpt")
+
+
+def print_validation(record, best, epochs, metric_name):
+    """The line on a validated epoch, in the form of the Vision suite's."""
+    print(f"Epoch:[{record['epoch'] - 1:3d}/{epochs:3d}], {metric_name}: {record[metric_name]:.4f}, "
+          f"best: {best[metric_name]:.4f}", flush=True)
+
+
 class ValAccMonitor(Callback):
     """Validates after every `interval` epochs and at the end; keeps best.ckpt and last.ckpt.
 
@@ -177,56 +209,59 @@ class ValAccMonitor(Callback):
                  metric_name="Top_1_Accuracy", dataset_sink_mode=False):
         super().__init__()
         self.model, self.dataset_val, self.num_epochs, self.interval = model, dataset_val, num_epochs, interval
-        self.folder, self.metric_name = pathlib.Path(ckpt_directory), metric_name
-        self.dataset_sink_mode = dataset_sink_mode
-        self.best, self.best_epoch, self.last_epoch = -math.inf, 0, 0
+        self.folder, self.metric_name, self.dataset_sink_mode = ckpt_directory, metric_name, dataset_sink_mode
 
     def on_train_begin(self, run_context):
         notice_pynative()
-        check_savable(run_context.original_args().network)  # before an epoch is lost
+        self.keep = KeepWeights(run_context.original_args().network, self.folder, self.metric_name)
 
     def on_train_epoch_end(self, run_context):
         params = run_context.original_args()
-        save_weights(params.network, self.folder / "last.ckpt")
-        self.last_epoch = params.cur_epoch_num
+        due = params.cur_epoch_num % self.interval == 0
         params.eval_results = {}
-        if params.cur_epoch_num % self.interval and params.cur_epoch_num != (self.num_epochs or params.epoch_num):
-            return
-        params.eval_results = self.model.eval(self.dataset_val, dataset_sink_mode=self.dataset_sink_mode)
-        value = params.eval_results[self.metric_name]
-        if value > self.best:
-            self.best, self.best_epoch = value, params.cur_epoch_num
-            save_weights(params.network, self.folder / "best.ckpt")
-        print(f"Epoch:[{params.cur_epoch_num - 1:3d}/{params.epoch_num:3d}], {self.metric_name}: {value:.4f}, "
-              f"best: {self.best:.4f}", flush=True)
+        if due or params.cur_epoch_num == (self.num_epochs or params.epoch_num):
+            params.eval_results = self.model.eval(self.dataset_val, dataset_sink_mode=self.dataset_sink_mode)
+        record = {"epoch": params.cur_epoch_num, **params.eval_results}
+        self.keep([record])
+        if params.eval_results:
+            print_validation(record, self.keep.best, params.epoch_num, self.metric_name)
 
 
-class MetricsFile(EpochLoss):
-    """Writes metrics.csv and curves.png after every epoch; stands behind ValAccMonitor in the list of callbacks.
+class EpochRecords(EpochLoss):
+    """Makes one record an epoch, with its validation, and hands all records to those who read them.
 
     The training's loss is a CountedLoss, whose means over the epoch are `train_loss` and `train_Top_1_Accuracy`.
 
     Args:
-        folder (str): where to write.
+        model (mindspore.train.Model): the model being trained, with metrics.
+        dataset_val (mindspore Dataset): validation images.
         lr_init (float or sequence of float): the learning rate, or that of each step.
+        readers (sequence of callables): each is called with the list of all records, the newest last.
+        dataset_sink_mode (bool): see `Model.eval`.
     """
 
-    def __init__(self, folder, lr_init):
+    def __init__(self, model, dataset_val, lr_init, readers, dataset_sink_mode=False):
         super().__init__()
-        self.folder, self.lr_init, self.rows = pathlib.Path(folder), lr_init, []
+        self.model, self.dataset_val, self.lr_init = model, dataset_val, lr_init
+        self.readers, self.dataset_sink_mode, self.records = readers, dataset_sink_mode, []
 
     def on_train_epoch_end(self, run_context):
         params = run_context.original_args()
         loss, accuracy = counted_loss(params).means()
-        self.rows.append({
+        validation = self.model.eval(self.dataset_val, dataset_sink_mode=self.dataset_sink_mode)
+        self.records.append({
             "epoch": params.cur_epoch_num, "step": params.cur_step_num,
             "lr": float(learning_rate_at(self.lr_init, params.cur_step_num)),
             "train_loss": loss, "train_Top_1_Accuracy": accuracy,
-            **{name: float(value) for name, value in params.get("eval_results", {}).items()},
+            **{name: float(value) for name, value in validation.items()},
             "seconds": round(time.time() - self.epoch_start, 3)})
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with replacing(self.folder / "metrics.csv") as path, open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        save_curves(self.rows, self.folder / "curves.png")
+        for read in self.readers:
+            read(self.records)
+
+
+def write_metrics(records, path):
+    """Writes the records as a CSV file."""
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)

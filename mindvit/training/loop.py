@@ -13,11 +13,12 @@ from mindvit.config import TrainJob, check_job
 from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.device import build_model, use_device
 from mindvit.files import replacing, write_json
-from mindvit.training.callbacks import MetricsFile, ValAccMonitor, progress
+from mindvit.training.callbacks import EpochRecords, KeepWeights, print_validation, progress, write_metrics
 from mindvit.training.loss import CountedLoss, CrossEntropySmooth
 from mindvit.training.metrics import accuracies, validation_metrics
 from mindvit.training.optim import build_optimizer
 from mindvit.training.schedule import learning_rates
+from mindvit.visualize import save_curves
 from mindvit.zoo import build_network, image_size, use_preprocessing
 
 RESULTS = ("best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png")  # of a finished epoch
@@ -129,15 +130,18 @@ def train(job):
     with replacing(folder / "classes.txt") as path:
         names = sets["train"].index2label
         path.write_text("".join(f"{names[index]}\n" for index in range(network.num_classes)), encoding="utf-8")
-    validation = ValAccMonitor(model, val_set, ckpt_directory=folder, dataset_sink_mode=device.data_sink)
-    metrics_file = MetricsFile(folder, lr)
+    keep = KeepWeights(network, folder)
+    readers = (keep, lambda records: print_validation(records[-1], keep.best, job.train.epochs, keep.metric_name),
+               lambda records: write_metrics(records, folder / "metrics.csv"),
+               lambda records: save_curves(records, folder / "curves.png"))
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
           f"{steps} steps an epoch{'; the first step compiles the graph' if job.mode != 'pynative' else ''}\n"
           f"validation: {prepare.describe(image_size(network))}", flush=True)
     try:
         model.train(job.train.epochs, train_set, dataset_sink_mode=device.data_sink,
-                    callbacks=[progress(lr, job.train.log_every), validation, metrics_file])
-        best = metrics_file.rows[validation.best_epoch - 1]
+                    callbacks=[progress(lr, job.train.log_every),
+                               EpochRecords(model, val_set, lr, readers, device.data_sink)])
+        best = keep.best
         results = {**best, "images": len(sets["val"]), "epochs": job.train.epochs, "device_target": device.target,
                    "amp_level": device.amp_level}
         print(f"best epoch {best['epoch']}: {accuracies(best)} on {len(sets['val'])} validation images, which chose "
@@ -153,5 +157,5 @@ def train(job):
         print(f"{folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
         return {**results, "folder": str(folder)}
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{folder}/last.ckpt holds epoch {validation.last_epoch}" if validation.last_epoch else
+        raise KeyboardInterrupt(f"{folder}/last.ckpt holds epoch {keep.epoch}" if keep.epoch else
                                 f"no epoch ended, so nothing is saved in {folder}") from None
