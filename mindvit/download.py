@@ -17,7 +17,7 @@ IMAGENET_SUBSET_URL = ("https://mindspore-website.obs.cn-north-4.myhuaweicloud.c
                        "vit_imagenet_dataset.zip")
 OLDER_SUBSET_URL = ("https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
                     "vit_dataset.zip")  # the same pictures
-_STALLED = 60  # seconds without a byte after which a transfer is given up
+STALLED = 60  # seconds without a byte after which a transfer is given up
 
 
 class DownloadError(OSError):
@@ -56,13 +56,13 @@ def download_file(url, path, size=None, sha256=None):
     """
     path = Path(path)
     if path.exists():
-        wrong = _mismatch(path, size, sha256)
+        wrong = mismatch(path, size, sha256)
         if wrong:
             raise DownloadError(f"{path} is there, but {wrong}; remove it to fetch it again from {url}")
         return path
 
-    if reason := _fetch(url, path, size, sha256):
-        raise DownloadError(_by_hand(f"{url}: {reason}", path))
+    if reason := fetch(url, path, size, sha256):
+        raise DownloadError(by_hand(f"{url}: {reason}", path))
     return path
 
 
@@ -93,15 +93,15 @@ def extract_archive(archive, target):
     with tempfile.TemporaryDirectory(prefix=".extract-", dir=target) as temporary:
         temporary = Path(temporary)
         try:
-            _unpack(archive, temporary)
+            unpack(archive, temporary)
         except Exception as error:  # zipfile, tarfile, gzip, bz2 and lzma have no error in common
             if isinstance(error, OSError) and error.errno:  # a full disk or such; the archive is not to blame
                 raise
             raise ValueError(f"cannot unpack {archive}: {error}; if it is damaged, remove it and fetch it "
                              "again") from error
-        _check_conflicts(temporary, target)
+        check_conflicts(temporary, target)
         for entry in sorted(temporary.iterdir()):
-            _move(entry, target / entry.name)
+            move(entry, target / entry.name)
     return target
 
 
@@ -125,7 +125,7 @@ class DownLoad:
             DownloadError: as from `download_file`.
             ValueError, FileExistsError: as from `extract_archive`.
         """
-        archive = Path(download_path, filename or _file_name(url))
+        archive = Path(download_path, filename or file_name(url))
         extract_archive(download_file(url, archive), download_path if extract_path is None else extract_path)
 
 
@@ -155,7 +155,7 @@ def download_imagenet_subset(root="dataset"):
         if not (root / "train").is_dir():
             raise FileExistsError(f"{root} is there but has no folder train; name another folder or remove it")
         return root
-    archive = _subset_archive(root.parent)
+    archive = subset_archive(root.parent)
     with tempfile.TemporaryDirectory(prefix=".dataset-", dir=root.parent) as temporary:
         unpacked = extract_archive(archive, Path(temporary, "unpacked"))
         folders = [unpacked, *sorted(path for path in unpacked.rglob("*") if path.is_dir())]
@@ -166,27 +166,27 @@ def download_imagenet_subset(root="dataset"):
     return root
 
 
-def _subset_archive(folder):
+def subset_archive(folder):
     """Return the archive of the subset in `folder`, fetched from the first address that has it unless it is there."""
-    archives = {url: folder / _file_name(url) for url in (IMAGENET_SUBSET_URL, OLDER_SUBSET_URL)}
+    archives = {url: folder / file_name(url) for url in (IMAGENET_SUBSET_URL, OLDER_SUBSET_URL)}
     for archive in archives.values():
         if archive.exists():
             return archive
     reasons = []
     for url, archive in archives.items():
-        reason = _fetch(url, archive)
+        reason = fetch(url, archive)
         if not reason:
             return archive
         reasons.append(f"{url}: {reason}")
-    raise DownloadError(_by_hand("; nor ".join(reasons), archives[IMAGENET_SUBSET_URL]))
+    raise DownloadError(by_hand("; nor ".join(reasons), archives[IMAGENET_SUBSET_URL]))
 
 
-def _by_hand(failed, path):
+def by_hand(failed, path):
     return (f"cannot fetch {failed}; fetch it by other means and put it at {path}. "
             "`mindvit quickstart` needs neither data set, checkpoint nor network")
 
 
-def _fetch(url, path, size=None, sha256=None):
+def fetch(url, path, size=None, sha256=None):
     """Fetch `url` to `path`, whole or not at all; return the reason where it failed, else None."""
     from download import download
 
@@ -195,9 +195,9 @@ def _fetch(url, path, size=None, sha256=None):
     with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as temporary:
         fetched = Path(temporary, path.name)
         try:
-            socket.setdefaulttimeout(_STALLED)  # the package itself sets none for the transfer
+            socket.setdefaulttimeout(STALLED)  # the package itself sets none for the transfer
             download(url, str(fetched), verbose=False)
-            reason = _mismatch(fetched, size, sha256)
+            reason = mismatch(fetched, size, sha256)
         except RuntimeError as error:  # what the package raises for everything; the cause is the context
             reason = error.__context__ or error
         finally:
@@ -207,11 +207,11 @@ def _fetch(url, path, size=None, sha256=None):
         return reason
 
 
-def _file_name(url):
+def file_name(url):
     return PurePosixPath(unquote(urlsplit(url).path)).name
 
 
-def _mismatch(path, size, sha256):
+def mismatch(path, size, sha256):
     """Return how the file differs from what is expected, or None."""
     if size is not None and path.stat().st_size != size:
         return f"it has {path.stat().st_size} bytes instead of {size}"
@@ -225,8 +225,8 @@ def _mismatch(path, size, sha256):
     return None
 
 
-def _unpack(archive, folder):
-    with _open_archive(archive) as members:
+def unpack(archive, folder):
+    with open_archive(archive) as members:
         for name, kind, _ in members:
             if name.startswith("/") or PureWindowsPath(name).drive or ".." in PurePosixPath(name).parts:
                 raise ValueError(f"its member {name!r} lies outside the folder to unpack into")
@@ -245,32 +245,32 @@ def _unpack(archive, folder):
 
 
 @contextlib.contextmanager
-def _open_archive(archive):
+def open_archive(archive):
     """Give a list of (name, kind, function that opens the content); kind is "file", "folder" or "other"."""
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
-            yield [(_with_slashes(member.name), "file" if member.isfile() else "folder" if member.isdir() else "other",
+            yield [(with_slashes(member.name), "file" if member.isfile() else "folder" if member.isdir() else "other",
                     functools.partial(tar.extractfile, member)) for member in tar]
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
-            yield [(_with_slashes(info.filename), _zip_kind(info), functools.partial(zipped.open, info))
+            yield [(with_slashes(info.filename), zip_kind(info), functools.partial(zipped.open, info))
                    for info in zipped.infolist()]
     else:
         raise ValueError("it is neither a whole zip nor a tar archive")
 
 
-def _with_slashes(name):
+def with_slashes(name):
     return name.replace("\\", "/")  # some zip programs on Windows write backslashes
 
 
-def _zip_kind(info):
+def zip_kind(info):
     file_type = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was not made on Unix
     if file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "other"
-    return "folder" if _with_slashes(info.filename).endswith("/") else "file"
+    return "folder" if with_slashes(info.filename).endswith("/") else "file"
 
 
-def _check_conflicts(source, target):
+def check_conflicts(source, target):
     for entry in source.rglob("*"):
         there = target / entry.relative_to(source)
         if not there.resolve().is_relative_to(target.resolve()):
@@ -283,9 +283,9 @@ def _check_conflicts(source, target):
                                   "into another folder")
 
 
-def _move(source, target):
+def move(source, target):
     if not target.exists():
         os.replace(source, target)
     elif source.is_dir():
         for child in sorted(source.iterdir()):
-            _move(child, target / child.name)
+            move(child, target / child.name)

@@ -38,11 +38,11 @@ def index2label(root=None):
         >>> index2label()[236]
         'Doberman'
     """
-    classes = (_devkit_classes(Path(root)) if root is not None else None) or imagenet_classes()
+    classes = (devkit_classes(Path(root)) if root is not None else None) or imagenet_classes()
     return {index: names.split(",")[0].strip() for index, (_, names) in enumerate(classes)}
 
 
-def _devkit_classes(root):
+def devkit_classes(root):
     """Return (wnid, names) pairs from the development kit in `root`, or None where there is none."""
     archive = root / f"{DEVKIT}.tar.gz"
     for file in (root / DEVKIT / "data" / "meta.mat", root / "data" / "meta.mat", archive):
@@ -51,7 +51,7 @@ def _devkit_classes(root):
     else:
         return None
     try:
-        classes = _parse_meta(_meta_from_archive(file) if file == archive else file.read_bytes())
+        classes = parse_meta(meta_from_archive(file) if file == archive else file.read_bytes())
     except Exception as error:  # scipy and tarfile raise many types for a damaged file
         raise ValueError(f"cannot read class names from {file}: {error}; replace it, or remove it to use the packaged "
                          "names") from error
@@ -61,7 +61,7 @@ def _devkit_classes(root):
     return classes
 
 
-def _meta_from_archive(archive):
+def meta_from_archive(archive):
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isfile() and member.name.endswith("data/meta.mat"):
@@ -69,7 +69,7 @@ def _meta_from_archive(archive):
     raise ValueError("no data/meta.mat in it")
 
 
-def _parse_meta(content):
+def parse_meta(content):
     from scipy.io import loadmat
 
     synsets = loadmat(io.BytesIO(content), squeeze_me=True)["synsets"]

@@ -174,28 +174,28 @@ def prepare_pixels(image, size, preprocessing):
     return result
 
 
-def _triangle(x):
+def triangle(x):
     return np.maximum(1 - np.abs(x), 0)
 
 
-def _cubic(x):  # Keys, "Cubic convolution interpolation", 1981, with a = -1/2
+def cubic(x):  # Keys, "Cubic convolution interpolation", 1981, with a = -1/2
     x = np.abs(x)
     return np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, np.where(x < 2, ((-0.5 * x + 2.5) * x - 4) * x + 2, 0))
 
 
-def _lanczos(x):
+def lanczos(x):
     return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)
 
 
-_FILTERS = {"bilinear": (_triangle, 1), "bicubic": (_cubic, 2), "lanczos": (_lanczos, 3)}  # and half their width
+FILTERS = {"bilinear": (triangle, 1), "bicubic": (cubic, 2), "lanczos": (lanczos, 3)}  # and half their width
 
 
-def _integer_weights(old, new, interpolation):
+def integer_weights(old, new, interpolation):
     """The weights (new, old) of PyTorch's antialiased resize of bytes, and the bits by which they are scaled.
 
     PyTorch rounds them to 16 bits (`UpSampleKernel.cpp`) where Pillow has 22 bits behind the point.
     """
-    function, support = _FILTERS[interpolation]
+    function, support = FILTERS[interpolation]
     scale = old / new
     stretch = max(scale, 1)
     centre = scale * (np.arange(new) + 0.5)
@@ -211,11 +211,11 @@ def _integer_weights(old, new, interpolation):
     return sparse.csr_matrix((weights[used], columns[used], np.r_[0, count.cumsum()]), shape=(new, old)), bits
 
 
-def _resize_rows(pixels, new, interpolation):
+def resize_rows(pixels, new, interpolation):
     """int32 (H, W, 3), 0 to 255, to (new, W, 3) of the same."""
     if len(pixels) == new:
         return pixels
-    weights, bits = _integer_weights(len(pixels), new, interpolation)
+    weights, bits = integer_weights(len(pixels), new, interpolation)
     sums = weights @ pixels.reshape(len(pixels), -1)
     sums += 1 << bits >> 1
     sums >>= bits
@@ -224,11 +224,11 @@ def _resize_rows(pixels, new, interpolation):
 
 def resize_as_torch(pixels, height, width, interpolation):
     """Resizes uint8 (H, W, 3) to the values of `torch.nn.functional.interpolate(..., antialias=True)`, as int32."""
-    columns = _resize_rows(pixels.transpose(1, 0, 2).astype(np.int32, order="C"), width, interpolation)
-    return _resize_rows(np.ascontiguousarray(columns.transpose(1, 0, 2)), height, interpolation)
+    columns = resize_rows(pixels.transpose(1, 0, 2).astype(np.int32, order="C"), width, interpolation)
+    return resize_rows(np.ascontiguousarray(columns.transpose(1, 0, 2)), height, interpolation)
 
 
-def _between(old, new):
+def between(old, new):
     """For each of `new` places the two neighbours among `old` and the second's share, as `tf.image.resize` has them."""
     place = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * np.float32(old / new) - np.float32(0.5)
     low = np.floor(place)
@@ -238,8 +238,8 @@ def _between(old, new):
 
 def resize_as_tensorflow(pixels, height, width):
     """Resizes (H, W, 3) to float32 (height, width, 3) as `tf.image.resize` does: bilinear, without antialias."""
-    left, right, x = _between(pixels.shape[1], width)
-    top, bottom, y = _between(pixels.shape[0], height)
+    left, right, x = between(pixels.shape[1], width)
+    top, bottom, y = between(pixels.shape[0], height)
     pixels = pixels[np.r_[top, bottom]].astype(np.float32)  # (2 height, W, 3)
     rows = pixels[:, left] + (pixels[:, right] - pixels[:, left]) * x[:, None]
     return rows[:height] + (rows[height:] - rows[:height]) * y[:, None, None]

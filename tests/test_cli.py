@@ -71,7 +71,7 @@ def test_predict_writes_copies_and_records_and_keeps_the_originals(run, digit_fo
     assert main(arguments) == 1  # one image is broken
     records = json.loads(pathlib.Path("records.json").read_text())
     assert [record["path"] for record in records] == ["a/broken.jpg", "a/digit.png", "b/digit.png"]
-    assert "cannot read the picture a/broken.jpg" in records[0]["error"]
+    assert "cannot read the image a/broken.jpg" in records[0]["error"]
     for record in records[1:]:
         best = [prediction["probability"] for prediction in record["predictions"]]
         assert best == sorted(best, reverse=True) and len(best) == 3 and sum(best) <= 1
@@ -339,7 +339,7 @@ def test_a_pattern_without_models_names_the_nearest(capsys):
     ("train --data.root DIGITS --model.name vit_tt_16", "no model is called 'vit_tt_16'; did you mean"),
     ("train --data.root DIGITS --model.num_classes 7", "the head has 7 classes, but"),
     ("train --data.root DIGITS --model.image_size 40", "image height 40 is not divisible by patch height 16"),
-    ("train --data.root DIGITS --train.batch_size 999", "batch_size 999 exceeds the 160 training pictures"),
+    ("train --data.root DIGITS --train.batch_size 999", "batch_size 999 exceeds the 160 training images"),
     ("train --data.root DIGITS --checkpoint missing.ckpt", "missing.ckpt"),
     ("train --data.root DIGITS --device-target GPU", "device target GPU has no working backend"),
     ("eval --data.root DIGITS", "there are no weights to evaluate; give --checkpoint FILE"),
@@ -361,7 +361,7 @@ def test_a_broken_training_picture_is_named(digit_folder, capfd):
     broken.write_bytes(broken.read_bytes()[:60])
     arguments = ["train", "--data.root", "data", "--model.name", "vit_t_16", "--model.image_size", "32"]
     assert main([*arguments, "--model.overrides", '{"num_layers": 1}', "--train.epochs", "1"]) == 2
-    assert f"cannot read the picture {broken}" in capfd.readouterr().err
+    assert f"cannot read the image {broken}" in capfd.readouterr().err
 
 
 def test_a_checkpoint_of_another_library_trains_and_evaluates(digit_folder, capsys):

@@ -66,7 +66,7 @@ def test_other_names_are_classes_in_sorted_order(tmp_path):
     with pytest.raises(ValueError, match="val/c is not among the 2 classes of .*train"):
         ImageFolder(tmp_path, "val")
     (tmp_path / "train" / "empty").mkdir()
-    with pytest.raises(ValueError, match="no pictures in the class folder .*train/empty"):
+    with pytest.raises(ValueError, match="no images in the class folder .*train/empty"):
         ImageFolder(tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_folders_are_found_among_the_names_of_a_head(subset):
 
 def test_missing_folder_says_what_is_expected(tmp_path, subset):
     (subset / "val").rename(subset / "validation")
-    with pytest.raises(FileNotFoundError, match="no folder .*/val; expected pictures as .*val/<class>/"):
+    with pytest.raises(FileNotFoundError, match="no folder .*/val; expected images as .*val/<class>/"):
         ImageNet(subset, "val")
     with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
         ImageNet(tmp_path / "nowhere")
@@ -128,7 +128,7 @@ def test_only_training_drops_the_last_batch(subset):
     assert counts("train") == [5, 5] and counts("train", repeat_num=2) == [5, 5] * 2
     assert counts("val") == [5, 4] and counts("infer") == [5, 1]
     assert counts("train", num_shards=2, shard_id=1) == [5]
-    with pytest.raises(ValueError, match="batch_size 13 exceeds the 12 training pictures"):
+    with pytest.raises(ValueError, match="batch_size 13 exceeds the 12 training images"):
         ImageNet(subset, batch_size=13).run()
 
 
@@ -206,12 +206,12 @@ def test_pictures_of_phones_are_not_passed_over(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     for split in ("train", "val"):
-        with pytest.raises(ValueError, match=f"AVIF: 3 of the pictures in {tmp_path}, .* cat/a.avif; .*heif-convert"):
+        with pytest.raises(ValueError, match=f"AVIF: 3 of the images in {tmp_path}, .* cat/a.avif; .*heif-convert"):
             open_dataset(tmp_path, split)
     names = [file.removeprefix(f"{tmp_path}/") for file in read_dataset(tmp_path)[0]]
     assert names == ["cat/1.jpg", "cat/2.jpg", "cat/a.avif", "dog/1.jpg", "dog/2.jpg", "dog/3.HEIC", "dog/b/4.heif"]
     (tmp_path / "dog").rename(tmp_path / "infer")
-    with pytest.raises(ValueError, match="AVIF: 2 of the pictures in .*infer, the first is 3.HEIC"):
+    with pytest.raises(ValueError, match="AVIF: 2 of the images in .*infer, the first is 3.HEIC"):
         ImageFolder(tmp_path, "infer")
 
 
@@ -271,6 +271,6 @@ def test_a_part_beside_class_folders_is_no_class(tmp_path, part):
 
 def test_a_part_alone_is_no_class(tmp_path):
     write(tmp_path / "test" / "cat", "1.png", "2.png")
-    with pytest.raises(FileNotFoundError, match="no folder .*/train; expected pictures as"):
+    with pytest.raises(FileNotFoundError, match="no folder .*/train; expected images as"):
         open_dataset(tmp_path, "train")
     assert len(open_evaluation(tmp_path)[0]) == 2

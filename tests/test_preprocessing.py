@@ -260,4 +260,4 @@ def test_eval_names_a_broken_picture(workers, pictures, tmp_path, capsys):
     path = str(shutil.copy(case_file("torchvision_vit"), tmp_path / "vit.safetensors"))
     arguments = ["--checkpoint", path, "--model.overrides", '{"num_heads": 4}', "--data.workers", workers]
     assert main(["eval", "--data.root", str(tmp_path / "data"), *arguments]) == 2
-    assert f"mindvit eval: cannot read the picture {broken}: " in capsys.readouterr().err
+    assert f"mindvit eval: cannot read the image {broken}: " in capsys.readouterr().err

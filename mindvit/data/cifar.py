@@ -9,11 +9,11 @@ from mindvit.data.classes import labels_by_name
 from mindvit.data.images import encode
 from mindvit.data.pipeline import ImageDataset
 
-_PIXELS = 3 * 32 * 32
+PIXELS = 3 * 32 * 32
 
 
 class Cifar10(ImageDataset):
-    """The 60,000 pictures of CIFAR-10, 32 x 32 RGB, as published on https://www.cs.toronto.edu/~kriz/cifar.html.
+    """The 60,000 images of CIFAR-10, 32 x 32 RGB, as published on https://www.cs.toronto.edu/~kriz/cifar.html.
 
     Args:
         path: the unpacked folder (cifar-10-batches-bin or cifar-10-batches-py), or the folder that holds it.
@@ -71,10 +71,10 @@ class Cifar10(ImageDataset):
         return len(self.images)
 
     def __getitem__(self, index):
-        return encode(self.picture(index)), self.labels[index]
+        return encode(self.image(index)), self.labels[index]
 
-    def picture(self, index):
-        """A picture as PIL.Image."""
+    def image(self, index):
+        """An image as PIL.Image."""
         return Image.fromarray(self.images[index])
 
     @classmethod
@@ -93,16 +93,16 @@ class Cifar10(ImageDataset):
             images, labels = self._read_binary(file)
         else:
             images, labels = self._read_pickle(file, "data", self._label_key)
-        if images.dtype != np.uint8 or images.shape[1:] != (_PIXELS,) or labels.shape != images.shape[:1]:
-            raise ValueError(f"{file}: {images.dtype} pictures of shape {images.shape} with {labels.size} labels; "
-                             f"expected uint8 (N, {_PIXELS}) with N labels")
+        if images.dtype != np.uint8 or images.shape[1:] != (PIXELS,) or labels.shape != images.shape[:1]:
+            raise ValueError(f"{file}: {images.dtype} images of shape {images.shape} with {labels.size} labels; "
+                             f"expected uint8 (N, {PIXELS}) with N labels")
         last = len(self._classes) - 1
         if not len(labels) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > last:
             raise ValueError(f"{file}: no labels, or labels outside 0 to {last}; this is no {self._title} batch")
         return images, labels.astype(np.int32)
 
     def _read_binary(self, file):
-        content, row = np.fromfile(file, np.uint8), self._label_bytes + _PIXELS
+        content, row = np.fromfile(file, np.uint8), self._label_bytes + PIXELS
         if content.size % row:
             raise ValueError(f"{file}: {content.size} bytes are no multiple of {row}; the file is damaged")
         rows = content.reshape(-1, row)
@@ -112,7 +112,7 @@ class Cifar10(ImageDataset):
         """Return the arrays under these keys."""
         try:
             with open(file, "rb") as stream:
-                content = _PlainUnpickler(stream, encoding="bytes").load()
+                content = PlainUnpickler(stream, encoding="bytes").load()
             content = {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
             return [np.asarray(content[key]) for key in keys]
         except Exception as error:  # damaged pickles raise nearly anything
@@ -134,7 +134,7 @@ class Cifar10(ImageDataset):
 
 
 class Cifar100(Cifar10):
-    """The 60,000 pictures of CIFAR-100 with their 100 fine labels, read as `Cifar10` reads CIFAR-10.
+    """The 60,000 images of CIFAR-100 with their 100 fine labels, read as `Cifar10` reads CIFAR-10.
 
     Args:
         path: the unpacked folder (cifar-100-binary or cifar-100-python), or the folder that holds it.
@@ -166,7 +166,7 @@ def find_cifar(path, split):
     return next((kind for kind in (Cifar10, Cifar100) if kind.batch_files(path, split)), None)
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class PlainUnpickler(pickle.Unpickler):
     """Unpickler for numpy arrays and plain values; it looks up nothing else, so nothing else can run."""
 
     _KNOWN = {

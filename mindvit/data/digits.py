@@ -48,9 +48,9 @@ def write_digits(folder):
                 Path(temporary, "digits", split, str(digit)).mkdir(parents=True)
         for image, name in zip(images, names):
             gray = Image.fromarray((image.astype(np.float64) * 255 / 16).round().astype(np.uint8))
-            picture = Image.new("L", (32, 32))
-            picture.paste(gray.resize((24, 24), Image.Resampling.BICUBIC), (4, 4))
-            picture.save(Path(temporary, "digits", name))
+            image = Image.new("L", (32, 32))
+            image.paste(gray.resize((24, 24), Image.Resampling.BICUBIC), (4, 4))
+            image.save(Path(temporary, "digits", name))
         if folder.is_dir():
             folder.rmdir()
         os.replace(Path(temporary, "digits"), folder)

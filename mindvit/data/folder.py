@@ -1,4 +1,4 @@
-"""Pictures in folders: ImageNet and its subsets, any folder of class folders, and loose pictures to predict."""
+"""Images in folders: ImageNet and its subsets, any folder of class folders, and loose images to predict."""
 import os
 from pathlib import Path
 
@@ -9,28 +9,28 @@ from mindvit.data.images import CONVERT, IMAGE_SUFFIXES, UNREAD_SUFFIXES, read_i
 from mindvit.data.pipeline import ImageDataset
 from mindvit.imagenet import DEVKIT, imagenet_classes, index2label
 
-_SPLITS = ("train", "val", "infer")
+SPLITS = ("train", "val", "infer")
 
 
 class ImageFolder(ImageDataset):
-    """Pictures in class folders, `path`/{train,val,infer}/<class>/**/*.{jpg,jpeg,png,bmp,webp}; also named `ImageNet`.
+    """Images in class folders, `path`/{train,val,infer}/<class>/**/*.{jpg,jpeg,png,bmp,webp}; also named `ImageNet`.
 
     Where all class folders have names of the 1,000 ImageNet classes (n02107142), the label is the class's index among
     the 1,000, however many folders are there. Other names are classes in sorted order. The folders of `path`/train, if
     there, define the classes of every split. Hidden files and folders are left out.
 
-    A `path` without the folders train, val and infer may hold the class folders itself: then evenly spaced pictures of
-    each class, `val_fraction` of them and at least one, make "val" and the others "train"; a class with one picture has
+    A `path` without the folders train, val and infer may hold the class folders itself: then evenly spaced images of
+    each class, `val_fraction` of them and at least one, make "val" and the others "train"; a class with one image has
     it in "train". With `hold_out`, `path`/train is divided like that when there is no `path`/val.
 
-    "infer" may also hold loose pictures; their label is -1.
+    "infer" may also hold loose images; their label is -1.
 
     Args:
         path: the data set folder.
         split: "train", "val" or "infer".
         num_classes: size of the head, to be checked. ImageNet names accept 1000 (the default) or the number of folders,
             which makes the labels 0..n-1 in sorted order; other names accept the number of folders.
-        val_fraction: part of each class to hold out where there are no split folders. None takes all pictures of the
+        val_fraction: part of each class to hold out where there are no split folders. None takes all images of the
             class folders in `path` itself.
         hold_out: divide `path`/train when there is no `path`/val.
         class_names: names of the head's classes; then every folder is found among them by its name, or by the name of
@@ -42,11 +42,11 @@ class ImageFolder(ImageDataset):
         files: list of paths.
         labels: list of int, one for each file.
         classes: list of class names; the position is the label.
-        remarks: list of lines about what was held out or lacks pictures.
+        remarks: list of lines about what was held out or lacks images.
 
     Raises:
         FileNotFoundError: no folder for this split; the message says what is expected.
-        ValueError: a class folder without pictures, HEIC or AVIF among them, a class that train does not know, test/,
+        ValueError: a class folder without images, HEIC or AVIF among them, a class that train does not know, test/,
             val/ or infer/ beside class folders instead of train/, or `num_classes` that does not fit.
 
     Example:
@@ -61,11 +61,11 @@ class ImageFolder(ImageDataset):
         super().__init__(path, split, **pipeline)
         self.remarks = []
         root, whole = (self.path, False) if val_fraction is None else self._locate(hold_out)
-        folders = _class_folders(root)
+        folders = class_folders(root)
         if not folders and split != "infer":
             raise FileNotFoundError(f"no class folders in {root}; {self._layout()}")
         train = self.path / "train"
-        names = _class_folders(train) if train.is_dir() and val_fraction is not None else folders
+        names = class_folders(train) if train.is_dir() and val_fraction is not None else folders
         if class_names is None:
             label_of = self._set_classes(names, num_classes)
         else:
@@ -73,28 +73,28 @@ class ImageFolder(ImageDataset):
 
         self.files, self.labels = [], []
         if split == "infer":
-            loose = sorted(file for file in root.iterdir() if _is_image(file))
+            loose = sorted(file for file in root.iterdir() if is_image(file))
             self.files, self.labels = loose, [-1] * len(loose)
-        count, unread = 0, [file for file in self.files if _is_unread(file)]
+        count, unread = 0, [file for file in self.files if is_unread(file)]
         for name in folders:
             files = list_images(root / name)
             count += len(files)
-            unread += filter(_is_unread, files)
+            unread += filter(is_unread, files)
             if not files:
-                raise ValueError(f"no pictures in the class folder {root / name}; add some "
+                raise ValueError(f"no images in the class folder {root / name}; add some "
                                  f"({', '.join(sorted(IMAGE_SUFFIXES))}) or remove the folder")
             if name not in label_of:
                 raise ValueError(f"the class folder {root / name} is not among the {len(names)} classes of {train}")
             if whole:
-                held_out = _held_out(len(files), val_fraction)
+                held_out = held_out_positions(len(files), val_fraction)
                 files = [file for i, file in enumerate(files) if (i in held_out) == (split == "val")]
             self.files += files
             self.labels += [label_of[name]] * len(files)
         if unread:
-            raise ValueError(f"mindvit reads no HEIC or AVIF: {len(unread)} of the pictures in {root}, the first is "
+            raise ValueError(f"mindvit reads no HEIC or AVIF: {len(unread)} of the images in {root}, the first is "
                              f"{unread[0].relative_to(root)}; {CONVERT}")
         if not self.files:
-            raise FileNotFoundError(f"no pictures for {split!r} in {root}; {self._layout()}")
+            raise FileNotFoundError(f"no images for {split!r} in {root}; {self._layout()}")
         if whole and split == "val":
             self.remarks.append(f"no {self.path / 'val'}: {len(self.files)} of the {count} images in {root} are held "
                                 f"out for validation, the same each time (val_fraction {val_fraction})")
@@ -105,8 +105,8 @@ class ImageFolder(ImageDataset):
     def __getitem__(self, index):
         return read_image(self.files[index]), np.int32(self.labels[index])
 
-    def picture(self, index):
-        """The path of a picture."""
+    def image(self, index):
+        """The path of an image."""
         return self.files[index]
 
     def _locate(self, hold_out):
@@ -115,8 +115,8 @@ class ImageFolder(ImageDataset):
             return self.path / "train", True
         if (self.path / self.split).is_dir():
             return self.path / self.split, False
-        parts = [name for name in (*_SPLITS, "test") if (self.path / name).is_dir()]
-        classes = sorted({*_class_folders(self.path)} - {*parts}) if parts else []
+        parts = [name for name in (*SPLITS, "test") if (self.path / name).is_dir()]
+        classes = sorted({*class_folders(self.path)} - {*parts}) if parts else []
         if classes and "train" not in parts:
             raise ValueError(f"{self.path} has {parts[0]}/ beside the class folders {', '.join(classes[:3])}"
                              f"{', ...' if len(classes) > 3 else ''}: put these into {self.path / 'train'}, or move "
@@ -127,7 +127,7 @@ class ImageFolder(ImageDataset):
 
     def _layout(self):
         other = f"{self.path}/infer/*.jpg" if self.split == "infer" else f"{self.path}/<class>/*.jpg"
-        return f"expected pictures as {self.path}/{self.split}/<class>/*.jpg or {other}"
+        return f"expected images as {self.path}/{self.split}/<class>/*.jpg or {other}"
 
     def _set_classes(self, names, num_classes):
         """Set `classes` to what `num_classes` asks for; return the label of each folder name."""
@@ -164,7 +164,7 @@ class ImageFolder(ImageDataset):
 
 
 def list_images(folder):
-    """List the pictures in `folder` and the folders below it, sorted by path; hidden ones are left out. HEIC and AVIF
+    """List the images in `folder` and the folders below it, sorted by path; hidden ones are left out. HEIC and AVIF
     are among them, so that nobody misses them in silence, but they can't be read.
 
     Example:
@@ -174,21 +174,21 @@ def list_images(folder):
     found = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if _is_image(Path(name))]
+        found += [Path(parent, name) for name in files if is_image(Path(name))]
     return sorted(found)
 
 
 def read_dataset(path):
-    """List the pictures to predict.
+    """List the images to predict.
 
     Args:
-        path: one picture, or a folder of pictures or of class folders.
+        path: one image, or a folder of images or of class folders.
 
     Returns:
         (list of str, the paths sorted; list of int, their positions 0..n-1).
 
     Raises:
-        FileNotFoundError: there is no such file or folder, or no picture in it.
+        FileNotFoundError: there is no such file or folder, or no image in it.
 
     Example:
         >>> read_dataset("cat.jpg")
@@ -199,16 +199,16 @@ def read_dataset(path):
         raise FileNotFoundError(f"{path} does not exist")
     files = [path] if path.is_file() else list_images(path)
     if not files:
-        raise FileNotFoundError(f"no pictures in {path}; expected one of {', '.join(sorted(IMAGE_SUFFIXES))} or a "
+        raise FileNotFoundError(f"no images in {path}; expected one of {', '.join(sorted(IMAGE_SUFFIXES))} or a "
                                 "folder of them")
     return [str(file) for file in files], list(range(len(files)))
 
 
 class DatasetGenerator:
-    """Source of encoded pictures and labels for `mindspore.dataset.GeneratorDataset`, always in the order given.
+    """Source of encoded images and labels for `mindspore.dataset.GeneratorDataset`, always in the order given.
 
     It can be iterated but not indexed, because GeneratorDataset shuffles whatever it can index unless told otherwise,
-    and results are matched to pictures by their position.
+    and results are matched to images by their position.
 
     Args:
         images: paths, as from `read_dataset`.
@@ -233,20 +233,20 @@ class DatasetGenerator:
             yield read_image(image), np.int32(label)
 
 
-def _class_folders(root):
+def class_folders(root):
     return sorted(entry.name for entry in root.iterdir()
                   if entry.is_dir() and not entry.name.startswith(".") and entry.name != DEVKIT)
 
 
-def _is_image(file):
+def is_image(file):
     return file.suffix.lower() in IMAGE_SUFFIXES | UNREAD_SUFFIXES and not file.name.startswith(".")
 
 
-def _is_unread(file):
+def is_unread(file):
     return file.suffix.lower() in UNREAD_SUFFIXES
 
 
-def _held_out(count, fraction):
-    """Positions of about `fraction` of `count` pictures, evenly spaced: at least one of two, none of one."""
+def held_out_positions(count, fraction):
+    """Positions of about `fraction` of `count` images, evenly spaced: at least one of two, none of one."""
     held_out = min(max(1, round(count * fraction)), count - 1)
     return {i * count // held_out for i in range(held_out)}

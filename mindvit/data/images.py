@@ -1,4 +1,4 @@
-"""Reading one picture file: as the RGB a person sees, or as bytes that MindSpore's Decode turns into that RGB."""
+"""Reading one image file: as the RGB a person sees, or as bytes that MindSpore's Decode turns into that RGB."""
 import io
 from pathlib import Path
 
@@ -6,20 +6,20 @@ import numpy as np
 from PIL import Image, ImageOps
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"}
-UNREAD_SUFFIXES = {".heic", ".heif", ".avif"}  # pictures too, of phones, which nothing here decodes
+UNREAD_SUFFIXES = {".heic", ".heif", ".avif"}  # images too, of phones, which nothing here decodes
 CONVERT = ("convert to JPEG with `heif-convert a.heic a.jpg` of libheif or with an image viewer; a phone's camera "
            "writes JPEG when set to \"Most Compatible\"")
 
 # What Pillow may recognise, whatever the file is called: formats outside this list can start other programs.
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
-_ORIENTATION = 0x0112  # EXIF tag
-_UNREAD_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
+ORIENTATION = 0x0112  # EXIF tag
+UNREAD_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
                  b"hevc": "HEIC", b"hevx": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
-_plain_jpegs = set()  # hashes of files that _is_plain_jpeg has found good: the next epoch need not look again
+plain_jpegs = set()  # hashes of files that is_plain_jpeg has found good: the next epoch need not look again
 
 
 def open_rgb(path, opening="seen"):
-    """Read a picture as the RGB a person sees, or as another library does.
+    """Read an image as the RGB a person sees, or as another library does.
 
     The EXIF orientation is applied, transparency is laid on white, 16-bit gray is scaled to 8 bits, the first frame of
     an animation is taken. Colour profiles are ignored.
@@ -33,17 +33,17 @@ def open_rgb(path, opening="seen"):
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, truncated, HEIC or AVIF, or no picture; the message names file and reason.
+        ValueError: the file is empty, truncated, HEIC or AVIF, or no image; the message names file and reason.
 
     Example:
         >>> open_rgb("cat.jpg").mode
         'RGB'
     """
-    return _decode(Path(path).read_bytes(), path, opening)
+    return decode(Path(path).read_bytes(), path, opening)
 
 
 def read_image(path):
-    """Read a picture as encoded bytes that `mindspore.dataset.vision.Decode` turns into the pixels of `open_rgb`.
+    """Read an image as encoded bytes that `mindspore.dataset.vision.Decode` turns into the pixels of `open_rgb`.
 
     A complete RGB or gray JPEG without rotation is passed through untouched; anything else is decoded by Pillow and
     encoded again as BMP, which loses nothing and costs MindSpore least to decode.
@@ -63,10 +63,10 @@ def read_image(path):
         ('uint8', 3)
     """
     data = Path(path).read_bytes()
-    if (digest := hash(data)) in _plain_jpegs or _is_plain_jpeg(data):
-        _plain_jpegs.add(digest)
+    if (digest := hash(data)) in plain_jpegs or is_plain_jpeg(data):
+        plain_jpegs.add(digest)
         return np.frombuffer(data, np.uint8)
-    return encode(_decode(data, path))
+    return encode(decode(data, path))
 
 
 def encode(image):
@@ -76,41 +76,41 @@ def encode(image):
     return np.frombuffer(buffer.getvalue(), np.uint8)
 
 
-def _is_plain_jpeg(data):
+def is_plain_jpeg(data):
     if not (data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")):
         return False
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            if image.format != "JPEG" or image.mode not in ("RGB", "L") or image.getexif().get(_ORIENTATION, 1) != 1:
+            if image.format != "JPEG" or image.mode not in ("RGB", "L") or image.getexif().get(ORIENTATION, 1) != 1:
                 return False
             # A damaged header that Pillow refuses can end the process in MindSpore's Decode (2.10: SIGSEGV, SIGFPE).
             image.draft(None, (1, 1))  # an eighth of the size: 0.5 ms where the whole takes 1.3
             image.load()
             return True
-    except Exception:  # _decode says what is wrong with the file
+    except Exception:  # decode says what is wrong with the file
         return False
 
 
-def _decode(data, path, opening="seen"):
+def decode(data, path, opening="seen"):
     if not data:
-        raise ValueError(f"cannot read the picture {path}: the file is empty")
-    if kind := _unread_format(data):
-        raise ValueError(f"cannot read the picture {path}: it is {kind}, which mindvit does not read; {CONVERT}")
+        raise ValueError(f"cannot read the image {path}: the file is empty")
+    if kind := unread_format(data):
+        raise ValueError(f"cannot read the image {path}: it is {kind}, which mindvit does not read; {CONVERT}")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return to_rgb(image, opening)
     except Image.UnidentifiedImageError:
-        raise ValueError(f"cannot read the picture {path}: not a JPEG, PNG, BMP, WebP or GIF file") from None
+        raise ValueError(f"cannot read the image {path}: not a JPEG, PNG, BMP, WebP or GIF file") from None
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, EOFError and more
-        raise ValueError(f"cannot read the picture {path}: {error}") from error
+        raise ValueError(f"cannot read the image {path}: {error}") from error
 
 
-def _unread_format(data):
+def unread_format(data):
     """The format that the brands in the file's first box, ftyp, stand for, or None."""
     if data[4:8] != b"ftyp":
         return None
     brands = [data[i:i + 4] for i in range(8, min(int.from_bytes(data[:4], "big"), 256), 4)]
-    return next((kind for brand, kind in _UNREAD_BRANDS.items() if brand in brands), None)
+    return next((kind for brand, kind in UNREAD_BRANDS.items() if brand in brands), None)
 
 
 def to_rgb(image, opening="seen"):

@@ -1,4 +1,4 @@
-"""From a source of encoded pictures and labels to the batches MindSpore trains and evaluates on."""
+"""From a source of encoded images and labels to the batches MindSpore trains and evaluates on."""
 from pathlib import Path
 
 import mindspore.dataset as ds
@@ -6,27 +6,27 @@ import numpy as np
 
 from mindvit.data.transforms import eval_transform, operations, predict_transform, prepare_image, train_transform
 
-_TRANSFORMS = {"train": train_transform, "val": eval_transform, "infer": predict_transform}
+TRANSFORMS = {"train": train_transform, "val": eval_transform, "infer": predict_transform}
 
 
 class ImageDataset:
-    """Base of the data sets. A subclass has `__len__`, `__getitem__` (encoded picture as uint8, label as int32),
-    `picture(i)` (path or PIL.Image), `labels`, and `classes`, the list of class names whose positions are the labels.
+    """Base of the data sets. A subclass has `__len__`, `__getitem__` (encoded image as uint8, label as int32),
+    `image(i)` (path or PIL.Image), `labels`, and `classes`, the list of class names whose positions are the labels.
 
     Args:
-        path: folder the pictures come from.
+        path: folder the images come from.
         split: "train", "val" or "infer".
-        transform: list of operations from encoded picture to array; default the published ones of the split.
+        transform: list of operations from encoded image to array; default the published ones of the split.
         preprocessing: for "val" and "infer" without a `transform`, how weights need their images:
             `network.preprocessing`.
         target_transform: operation or list of operations on the label; default none.
-        batch_size: pictures in a batch.
+        batch_size: images in a batch.
         resize: pixels of the default transform's output, one int or (height, width).
-        repeat_num: how often `run()` goes through the pictures.
+        repeat_num: how often `run()` goes through the images.
         shuffle: default True for "train" and False otherwise.
         num_parallel_workers: threads that transform. Equal seeds (`mindspore.set_seed`) and equal numbers give equal
             batches.
-        num_shards, shard_id: the part of the pictures for this device, for data parallel training.
+        num_shards, shard_id: the part of the images for this device, for data parallel training.
 
     Raises:
         ValueError: `split` is none of the three.
@@ -34,8 +34,8 @@ class ImageDataset:
 
     def __init__(self, path, split, *, transform=None, preprocessing=None, target_transform=None, batch_size=64,
                  resize=224, repeat_num=1, shuffle=None, num_parallel_workers=1, num_shards=None, shard_id=None):
-        if split not in _TRANSFORMS:
-            raise ValueError(f"unknown split {split!r}; use one of {', '.join(_TRANSFORMS)}")
+        if split not in TRANSFORMS:
+            raise ValueError(f"unknown split {split!r}; use one of {', '.join(TRANSFORMS)}")
         self.path = Path(path)
         self.split = split
         self.transform = transform
@@ -62,13 +62,13 @@ class ImageDataset:
     def run(self):
         """Build the MindSpore data set.
 
-        Only "train" drops a last batch that is not full; "val" and "infer" give every picture once.
+        Only "train" drops a last batch that is not full; "val" and "infer" give every image once.
 
         Returns:
             data set with the columns image, float32 (N, 3, height, width), and label, int32 (N,).
 
         Raises:
-            ValueError: a training batch would hold more pictures than there are.
+            ValueError: a training batch would hold more images than there are.
         """
         source, workers, transform = self._source()
         dataset = ds.GeneratorDataset(source, ["image", "label"], shuffle=self.shuffle, num_shards=self.num_shards,
@@ -77,7 +77,7 @@ class ImageDataset:
         count = dataset.get_dataset_size()
         train = self.split == "train"
         if train and count < self.batch_size:
-            raise ValueError(f"batch_size {self.batch_size} exceeds the {count} training pictures in {self.path}"
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {count} training images in {self.path}"
                              f"{' for each device' if self.num_shards else ''}; use {count} or less")
         if transform:
             dataset = dataset.map(transform, input_columns="image", num_parallel_workers=self.num_parallel_workers)
@@ -91,14 +91,14 @@ class ImageDataset:
         if self.transform is not None:
             return self, 1, self.transform
         if self.preprocessing is None or self.split == "train":
-            return self, 1, _TRANSFORMS[self.split](self.resize)
+            return self, 1, TRANSFORMS[self.split](self.resize)
         preprocessing = self.preprocessing if self.split == "val" else self.preprocessing.for_prediction()
         if preprocessing.resizer == "mindspore" and preprocessing.opening == "seen":
             return self, 1, operations(self.resize, preprocessing)  # the steps of prepare_image, in MindSpore's threads
-        return _Prepared(self, preprocessing), self.num_parallel_workers, None
+        return Prepared(self, preprocessing), self.num_parallel_workers, None
 
 
-class _Prepared:
+class Prepared:
     """A data set's images as the network takes them."""
 
     def __init__(self, dataset, preprocessing):
@@ -109,5 +109,5 @@ class _Prepared:
         return len(self.dataset)
 
     def __getitem__(self, index):
-        image = prepare_image(self.dataset.picture(index), self.dataset.resize, self.preprocessing)
+        image = prepare_image(self.dataset.image(index), self.dataset.resize, self.preprocessing)
         return image, np.int32(self.dataset.labels[index])

@@ -10,13 +10,13 @@ from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, pa
 INTERPOLATIONS = {"bilinear": vision.Inter.LINEAR, "bicubic": vision.Inter.PILCUBIC, "nearest": vision.Inter.NEAREST}
 
 
-def prepare_image(picture, size, preprocessing):
-    """One picture as a network takes it: the way of evaluation, prediction and Python alike.
+def prepare_image(image, size, preprocessing):
+    """One image as a network takes it: the way of evaluation, prediction and Python alike.
 
     `network(mindspore.Tensor(prepare_image("cat.jpg", 224, network.preprocessing))[None])` gives its logits.
 
     Args:
-        picture: path, or PIL.Image of any mode.
+        image: path, or PIL.Image of any mode.
         size: pixels of the result, one int or (height, width).
         preprocessing (Preprocessing): `network.preprocessing`; prediction takes its `for_prediction()`.
 
@@ -30,11 +30,11 @@ def prepare_image(picture, size, preprocessing):
         >>> prepare_image("cat.jpg", 224, Preprocessing()).shape
         (3, 224, 224)
     """
-    opened, opening = isinstance(picture, Image.Image), preprocessing.opening
+    opened, opening = isinstance(image, Image.Image), preprocessing.opening
     if preprocessing.resizer == "mindspore" and opening == "seen" and not opened:
-        image = read_image(picture)
+        image = read_image(image)
     else:
-        image = to_rgb(picture, opening) if opened else open_rgb(picture, opening)
+        image = to_rgb(image, opening) if opened else open_rgb(image, opening)
         if preprocessing.resizer != "mindspore":
             return prepare_pixels(image, size, preprocessing)
         image = encode(image)
@@ -59,22 +59,22 @@ def operations(size, preprocessing):
         resized = resized[0]
     crop = [] if resized == list(pair(size)) else [vision.CenterCrop(size)]
     return [vision.Decode(), vision.Resize(resized, INTERPOLATIONS[preprocessing.interpolation]), *crop,
-            *_finish(preprocessing.mean, preprocessing.std)]
+            *finish(preprocessing.mean, preprocessing.std)]
 
 
 def train_transform(size, scale=(0.08, 1.0), ratio=(0.75, 1.333), flip=0.5, mean=IMAGENET_MEAN, std=IMAGENET_STD,
                     rotation=0.0, random_crop=True):
-    """Operations for training: a random part of the picture, resized to `size`, mirrored with probability `flip`, and
+    """Operations for training: a random part of the image, resized to `size`, mirrored with probability `flip`, and
     rotated about its centre by at most `rotation` degrees, the corners then black.
 
     Args:
         size: pixels of the output, one int or (height, width).
-        scale: least and largest part of the picture's area to crop.
+        scale: least and largest part of the image's area to crop.
         ratio: least and largest width / height of the crop.
         flip: probability of a horizontal flip.
         mean, std: of the three RGB channels, for values scaled to 0..1.
         rotation: largest angle, in degrees, to either side.
-        random_crop: False takes the whole picture, proportions not kept.
+        random_crop: False takes the whole image, proportions not kept.
 
     Returns:
         list of operations from encoded bytes to float32 (3, height, width).
@@ -92,7 +92,7 @@ def train_transform(size, scale=(0.08, 1.0), ratio=(0.75, 1.333), flip=0.5, mean
     resized = ([vision.RandomCropDecodeResize(size, scale=scale, ratio=ratio)] if random_crop else
                [vision.Decode(), vision.Resize(list(pair(size)))])
     rotated = [vision.RandomRotation(rotation, vision.Inter.BILINEAR)] if rotation else []
-    return [*resized, vision.RandomHorizontalFlip(flip), *rotated, *_finish(mean, std)]
+    return [*resized, vision.RandomHorizontalFlip(flip), *rotated, *finish(mean, std)]
 
 
 def eval_transform(size, crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear"):
@@ -101,7 +101,7 @@ def eval_transform(size, crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_S
     Args:
         size: pixels of the output. An int resizes the shorter side and keeps the proportions (224 by way of 256);
             (height, width) resizes both sides, as `train_transform` does with its crops.
-        crop_fraction: side of the crop as part of the resized picture's side.
+        crop_fraction: side of the crop as part of the resized image's side.
         mean, std: as in `train_transform`.
         interpolation: "bilinear", "bicubic" or "nearest".
 
@@ -119,7 +119,7 @@ def eval_transform(size, crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_S
 
 
 def predict_transform(size, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear"):
-    """Operations for prediction: the whole picture resized to `size`, proportions not kept.
+    """Operations for prediction: the whole image resized to `size`, proportions not kept.
 
     Args:
         size: pixels of the output, one int or (height, width).
@@ -138,11 +138,11 @@ def predict_transform(size, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation=
 
 
 def infer_transform(dataset, columns_list, resize):
-    """Map a data set of encoded pictures, such as one over `DatasetGenerator`, to batches of one for prediction.
+    """Map a data set of encoded images, such as one over `DatasetGenerator`, to batches of one for prediction.
 
     Args:
         dataset: MindSpore data set.
-        columns_list: its column names, list or tuple, the picture's first.
+        columns_list: its column names, list or tuple, the image's first.
         resize: pixels of the output, one int or (height, width).
 
     Returns:
@@ -156,6 +156,6 @@ def infer_transform(dataset, columns_list, resize):
     return dataset.map(predict_transform(resize), input_columns=columns_list[0]).batch(1)
 
 
-def _finish(mean, std):
+def finish(mean, std):
     scaled = [[value * 255 for value in channels] for channels in (mean, std)]
     return [vision.HWC2CHW(), vision.Normalize(*scaled, is_hwc=False)]  # bytes are quicker to turn than floats

@@ -48,19 +48,37 @@ def copy_names(files):
     return names
 
 
+def most_likely(logits, names, top_k):
+    """The predictions of one image, best first: list of `index`, `label` and `probability`."""
+    logits = logits.astype(np.float64)
+    probabilities = np.exp(logits - logits.max())
+    probabilities /= probabilities.sum()
+    best = np.argsort(-logits, kind="stable")[:top_k]
+    return [{"index": int(i), "label": names[i], "probability": float(probabilities[i])} for i in best]
+
+
+def in_words(record):
+    """The lines on one image: its error, or its predictions below each other."""
+    if "error" in record:
+        return f"{record['path']}: {record['error']}"
+    lines = [f"{{{p['index']}: {p['label']!r}}} {p['probability']:.4f}" for p in record["predictions"]]
+    return f"{record['path']}: " + "\n  ".join(lines)
+
+
 def shortened(label):
     """A class's name that leaves room for its probability on the picture."""
     return label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL - 3]}..."
 
 
-def annotated_copy(file, name, lines, folder):
-    """Writes the picture with its predictions to a new file in the folder, never over another; returns its path."""
+def annotated_copy(file, name, predictions, folder):
+    """Writes the image with its predictions to a new file in the folder, never over another; returns its path."""
     names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
     target = next(path for path in (folder / f"{name}.jpg" for name in names) if not path.exists())
-    picture = open_rgb(file)
-    scale = max(1, round(320 / picture.width))  # on a small picture the text would hide everything
-    picture = picture.resize((picture.width * scale, picture.height * scale), 0)
-    show_result(np.asarray(picture), lines, out_file=target)
+    lines = {f"{shortened(p['label'])} ({p['index']})": p["probability"] for p in predictions}
+    image = open_rgb(file)
+    scale = max(1, round(320 / image.width))  # on a small image the text would hide everything
+    image = image.resize((image.width * scale, image.height * scale), 0)
+    show_result(np.asarray(image), lines, out_file=target)
     return target
 
 
@@ -103,24 +121,18 @@ def predict(job):
     size, preprocessing = image_size(network), network.preprocessing.for_prediction()
     print(preprocessing.describe(size), flush=True)
     model = build_model(network.set_train(False), device)
-    out, copies, records = pathlib.Path(job.out), copy_names(files), []
+    copies, records = copy_names(files), []
     for group, images, errors in batches(files, size, preprocessing, job.batch_size):
-        logits = iter(model.predict(ms.Tensor(images)).asnumpy().astype(np.float64) if len(images) else ())
+        logits = iter(model.predict(ms.Tensor(images)).asnumpy() if len(images) else ())
         for file in group:
             if file in errors:
-                records.append({"path": file, "error": errors[file]})
-                print(f"{file}: {errors[file]}", flush=True)
-                continue
-            row = next(logits)
-            probabilities = np.exp(row - row.max())
-            probabilities /= probabilities.sum()
-            best = np.argsort(-row, kind="stable")[:job.top_k]
-            predictions = [{"index": int(i), "label": names[i], "probability": float(probabilities[i])} for i in best]
-            lines = {f"{shortened(p['label'])} ({p['index']})": p["probability"] for p in predictions}
-            annotated = str(annotated_copy(file, copies[file], lines, out))
-            records.append({"path": file, "predictions": predictions, "annotated": annotated})
-            for rank, i in enumerate(best):
-                print(f"{'  ' if rank else f'{file}: '}{{{i}: {names[i]!r}}} {probabilities[i]:.4f}", flush=True)
+                record = {"path": file, "error": errors[file]}
+            else:
+                predictions = most_likely(next(logits), names, job.top_k)
+                annotated = annotated_copy(file, copies[file], predictions, pathlib.Path(job.out))
+                record = {"path": file, "predictions": predictions, "annotated": str(annotated)}
+            records.append(record)
+            print(in_words(record), flush=True)
     if job.json:
         write_json(records, job.json)
     return records
