@@ -1,14 +1,17 @@
 """Build of mindvit; all package metadata stand here."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
+HERE = pathlib.Path(__file__).parent
+
 setup(
     name="mindvit",
-    version="0.1.0",
+    version=re.search('__version__ = "(.*)"', (HERE / "mindvit/__init__.py").read_text(encoding="utf-8"))[1],
     description="The Vision Transformer of the MindSpore Vision suite on today's MindSpore",
-    long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",

@@ -74,3 +74,10 @@ def test_show_result_never_writes_over_the_picture(capsys):
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (4000, 20)])
 def test_show_result_on_odd_sizes(size):
     assert show_result(np.zeros((*size[::-1], 3), np.uint8), {"a long name " * 9: 1.0}).size == size
+
+
+def test_the_version_stands_in_one_place():
+    root = pathlib.Path(mindvit.__file__).parents[1]
+    done = subprocess.run([sys.executable, "setup.py", "--version"], cwd=root, text=True, capture_output=True)
+    assert done.stdout.split()[-1] == mindvit.__version__
+    assert not re.search(r'version="', (root / "setup.py").read_text())
