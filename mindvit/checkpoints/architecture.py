@@ -3,8 +3,9 @@
 import dataclasses
 import math
 
+from mindvit.checkpoints.formats.stored import listed
 from mindvit.checkpoints.load import BLOCK, patch_grid, zero_positions
-from mindvit.checkpoints.names import foreign_names, listed
+from mindvit.checkpoints.names import foreign_names
 from mindvit.checkpoints.preparation import beside, timm_names
 from mindvit.checkpoints.resize import square
 from mindvit.models.layers import ACTIVATIONS, pair

@@ -6,10 +6,9 @@ from mindspore.nn.utils import no_init_parameters
 
 from mindvit.checkpoints.architecture import describe
 from mindvit.checkpoints.class_names import class_names
+from mindvit.checkpoints.formats.stored import listed, readable
 from mindvit.checkpoints.load import BLOCK, load_opened, open_checkpoint
-from mindvit.checkpoints.names import listed
 from mindvit.checkpoints.preparation import preparation
-from mindvit.checkpoints.read import readable
 from mindvit.models import ViT, check_arguments
 from mindvit.preprocessing import Preprocessing
 

@@ -7,8 +7,9 @@ import math
 import mindspore as ms
 import numpy as np
 
-from mindvit.checkpoints.names import listed, recognise
-from mindvit.checkpoints.read import StoredArray, read_arrays, readable
+from mindvit.checkpoints.formats import read_arrays
+from mindvit.checkpoints.formats.stored import StoredArray, listed, readable
+from mindvit.checkpoints.names import recognise
 from mindvit.checkpoints.resize import adapt_channels, resize_kernel, resize_pos_embedding, square
 from mindvit.models.layers import pair
 

@@ -4,6 +4,8 @@ import collections
 import functools
 import re
 
+from mindvit.checkpoints.formats.stored import listed
+
 PAIR = ("weight", "bias")
 # The first column is mindvit's (MindSpore's tutorial). {i} is a block's number, {p} weight and bias (each column has
 # its own words for them below, by norm or not), {qkv} stands for the three names of query, key and value.
@@ -86,12 +88,6 @@ TRAINING_STATE = re.compile(
 PARAMETER_STATE = re.compile(
     r"^(accu_grads|accum(_update)?|adam_[mv]|ax_?|exp_avg(_sq)?|exp_inf|lamb_[mv]|linear|max_exp_avg_sq|mean_grad"
     r"|mean_square|moment[12s]?|momentum_buf|prev|stat|step_size|vhat)\.")
-
-
-def listed(names, most=8):
-    """Names for a message, cut where they are many."""
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import math
 import pathlib
 import re
 
-from mindvit.checkpoints.read import readable
+from mindvit.checkpoints.formats.stored import readable
 from mindvit.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -6,16 +6,15 @@ import os
 import pathlib
 import re
 
-import mindspore as ms
 import numpy as np
 
 from mindvit.checkpoints.architecture import describe
 from mindvit.checkpoints.build import from_checkpoint
 from mindvit.checkpoints.export import files_beside, reasons_against, residual_scale
+from mindvit.checkpoints.formats import WRITERS
 from mindvit.checkpoints.load import MARKS, Checkpoint, write_marks
 from mindvit.checkpoints.names import foreign_names
 from mindvit.checkpoints.preparation import prepared_otherwise, suite_preparation
-from mindvit.checkpoints.read import checksum
 from mindvit.files import replacing
 
 FORMATS = ("mindspore", "suite", "timm", "huggingface", "torchvision")
@@ -135,16 +134,10 @@ def save_weights(network, path, format="mindspore"):
         if file.exists() and file.read_text(encoding="utf-8") != content:
             raise FileExistsError(f"{file} is there and does not describe this network; choose an empty folder")
     with replacing(path) as temporary:
-        if suffix == ".ckpt":
-            if needs_marks(network):
-                noted = {"arguments": network.arguments, "preprocessing": dataclasses.asdict(network.preprocessing)}
-                arrays[MARKS] = write_marks(noted)
-            ms.save_checkpoint([{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()],
-                               str(temporary), crc_check=True)
-        else:
-            from safetensors.numpy import save_file
-            arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-            save_file(arrays, temporary, metadata={"format": "pt", "crc_num": str(checksum(arrays, arrays.get))})
+        if suffix == ".ckpt" and needs_marks(network):
+            noted = {"arguments": network.arguments, "preprocessing": dataclasses.asdict(network.preprocessing)}
+            arrays[MARKS] = write_marks(noted)
+        WRITERS[suffix](temporary, arrays)
         os.chmod(temporary, 0o644)  # both libraries leave the file to its owner alone
     for file, content in beside.items():
         with replacing(file) as temporary:
