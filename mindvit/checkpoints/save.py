@@ -13,7 +13,7 @@ from mindvit.checkpoints.architecture import describe
 from mindvit.checkpoints.build import from_checkpoint
 from mindvit.checkpoints.checkpoint import Checkpoint
 from mindvit.checkpoints.formats import WRITERS
-from mindvit.checkpoints.libraries import LIBRARIES
+from mindvit.checkpoints.libraries import LIBRARIES, written_formats
 from mindvit.checkpoints.load import MARKS, write_marks
 from mindvit.files import replacing
 
@@ -111,9 +111,8 @@ def save_weights(network, path, format="mindspore"):
         >>> save_weights(create_model("vit_t_16", activation="gelu", norm_eps=1e-6), "for_timm", format="timm")
         ["timm prepares images with resizer 'pillow', this network's is 'mindspore'", "timm prepares images with ..."]
     """
-    formats = [name for name, library in LIBRARIES.items() if library.writing]
-    if format not in formats:
-        raise ValueError(f"format is {format!r}; choose one of {', '.join(map(repr, formats))}")
+    if format not in written_formats():
+        raise ValueError(f"format is {format!r}; choose one of {', '.join(map(repr, written_formats()))}")
     path, library = pathlib.Path(path), LIBRARIES[format]
     writing, suffix = library.writing, library.writing.suffix
     if writing.files_beside and (path.is_dir() or not path.suffix):

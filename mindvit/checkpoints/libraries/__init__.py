@@ -24,6 +24,11 @@ def find_libraries():
     return {library.name: library for library in sorted(libraries, key=lambda library: library.rank)}
 
 
+def written_formats():
+    """The names of the libraries whose files mindvit writes."""
+    return tuple(name for name, library in LIBRARIES.items() if library.writing)
+
+
 LIBRARIES = find_libraries()
 
 
