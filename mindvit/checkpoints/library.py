@@ -38,7 +38,7 @@ def unknown_preparation(path, image_size, deit):
 
 @dataclasses.dataclass(frozen=True)
 class Writing:
-    """How mindvit writes the files of a library; `arguments` are the network's."""
+    """How mindvit writes the files of a library whose arrays lie as here; `arguments` are the network's."""
 
     suffix: str
     # (arguments) -> {what its own ViT cannot compute, in words: whether the network has it}
