@@ -17,7 +17,7 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["mindvit", "mindvit.*"]),
     package_data={"mindvit": ["imagenet1k_classes.tsv"], "mindvit.data": ["digits.npz"],
-                  "mindvit.checkpoints": ["timm_preparation.tsv"]},
+                  "mindvit.checkpoints.libraries": ["timm_preparation.tsv"]},
     install_requires=[
         "mindspore>=2.7",
         "numpy<2",  # with numpy 2 MindSpore's PyNative kernels fail: "numpy.core.multiarray failed to import"

@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from mindvit import __version__, checkpoints, models, zoo
+from mindvit.checkpoints.libraries import written_formats
 from mindvit.config import EvalJob, Overrides, PredictJob, RunConfig, TrainJob
 from mindvit.demo import quickstart
 from mindvit.download import download_imagenet_subset
@@ -65,8 +66,7 @@ def download(what: list[str], data_root: str = "dataset", ckpt_dir: str | None =
             print(zoo.fetch_public_weights(variant, image_size or 224, ckpt_dir))
 
 
-def convert(source: str, target: str, format: Literal["mindspore", "suite", "timm", "huggingface", "torchvision"],
-            overrides: Overrides | None = None):
+def convert(source: str, target: str, format: Literal[written_formats()], overrides: Overrides | None = None):
     """Write a checkpoint of any known library in another library's format.
 
     Args:

@@ -24,7 +24,7 @@ from mindvit import (
     save_weights,
     train,
 )
-from mindvit.checkpoints.preparation import timm_preparation
+from mindvit.checkpoints.libraries.timm import timm_preparation
 from mindvit.cli import JOBS, main
 from mindvit.inference.prediction import copy_names
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -377,7 +377,8 @@ def test_a_checkpoint_of_another_library_trains_and_evaluates(digit_folder, caps
     assert main(["eval", "--data.root", str(digit_folder), "--checkpoint", "run/best.ckpt"]) == 0  # no name is needed
     network = from_checkpoint("run/best.ckpt")
     assert network.arguments["norm_eps"] == 1e-6 and network.arguments["activation"] == "gelu_tanh"
-    assert network.preprocessing == dataclasses.replace(timm_preparation("timm.safetensors")[0], opening="seen")
+    prepared, _ = timm_preparation("timm.safetensors", 32, False)
+    assert network.preprocessing == dataclasses.replace(prepared, opening="seen")
 
 
 def test_a_trained_network_predicts_as_it_was_validated(run):

@@ -13,15 +13,11 @@ from PIL import Image
 from test_checkpoints import case_file
 
 from mindvit import Preprocessing, from_checkpoint, open_rgb, prepare_image
-from mindvit.checkpoints.preparation import (
-    GOOGLE,
-    PROCESSORS,
-    TORCHVISION,
-    preparation,
-    processor_evaluation,
-    timm_evaluation,
-    timm_preparation,
-)
+from mindvit.checkpoints.libraries import LIBRARIES
+from mindvit.checkpoints.libraries.google import EVALUATION as GOOGLE
+from mindvit.checkpoints.libraries.huggingface import PROCESSORS, processor_evaluation
+from mindvit.checkpoints.libraries.timm import timm_evaluation, timm_preparation
+from mindvit.checkpoints.libraries.torchvision import EVALUATION as TORCHVISION
 from mindvit.cli import main
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, SUITE, exact_fraction
 
@@ -133,7 +129,7 @@ INCEPTION = (0.5, 0.5, 0.5)
     ("model.safetensors", INCEPTION, 0.9, "usual for timm's ViT"),
 ])
 def test_timm_without_a_config_is_known_by_name(tmp_path, path, mean, crop_fraction, reason):
-    found, said = timm_preparation(tmp_path / path)
+    found, said = timm_preparation(tmp_path / path, 224, False)
     assert (found.mean, found.crop_fraction, found.interpolation) == (mean, crop_fraction, "bicubic")
     assert reason in said
 
@@ -142,13 +138,13 @@ def test_timm_config_is_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_base_patch16_224", "pretrained_cfg": {
         "mean": [0.1] * 3, "std": [0.2] * 3, "crop_pct": 1.0, "interpolation": "lanczos", "crop_mode": "squash"}}))
     expected = Preprocessing((0.1,) * 3, (0.2,) * 3, 1.0, "lanczos", "squash", "pillow", "plain")
-    assert timm_preparation(tmp_path / "vit_base_patch16_224.safetensors") == (expected, "")
+    assert timm_preparation(tmp_path / "vit_base_patch16_224.safetensors", 224, False) == (expected, "")
     for word in ("interpolation", "crop_mode"):
         (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {word: "newest"}}))
         with pytest.raises(ValueError, match=f"config.json: .*{word} is 'newest'"):
-            timm_preparation(tmp_path / "vit_base_patch16_224.safetensors")
+            timm_preparation(tmp_path / "vit_base_patch16_224.safetensors", 224, False)
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "deit_tiny_patch16_224"}))
-    assert timm_preparation(tmp_path / "model.safetensors")[0].mean == IMAGENET_MEAN
+    assert timm_preparation(tmp_path / "model.safetensors", 224, False)[0].mean == IMAGENET_MEAN
 
 
 @pytest.mark.parametrize("name, size, resized, interpolation", [
@@ -156,14 +152,14 @@ def test_timm_config_is_read(tmp_path):
     ("vit_b_16_swag-9ac1b537.pth", 384, 384, "bicubic"), ("vit_l_16_lc_swag-4d563306.pth", 224, 224, "bicubic"),
     ("vit_h_14_swag-80465313.pth", 518, 518, "bicubic")])
 def test_torchvisions_weights_are_known_by_name(name, size, resized, interpolation):
-    found, (said,) = preparation(f"weights/{name}", "torchvision", size)
+    found, (said,) = LIBRARIES["torchvision"].prepared(f"weights/{name}", size)
     assert found.interpolation == interpolation and int(size / found.crop_fraction) == resized
     assert f"short side to {resized}, centre {size} x {size}" in said
 
 
 def test_the_suite_resizes_by_32_pixels_more():
     for size in (224, 384):
-        found, (said,) = preparation("vit_b_16.ckpt", "suite", size)
+        found, (said,) = LIBRARIES["suite"].prepared("vit_b_16.ckpt", size)
         assert f"short side to {size + 32}, centre" in said and found.predict_squash
 
 
@@ -175,7 +171,7 @@ def test_the_suite_resizes_by_32_pixels_more():
 ])
 def test_hugging_faces_processor_is_read(tmp_path, config, expected):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
-    found, said = preparation(tmp_path / "model.safetensors", "huggingface", 224)
+    found, said = LIBRARIES["huggingface"].prepared(tmp_path / "model.safetensors", 224)
     assert (found.crop_fraction, found.resize_mode, found.interpolation) == expected and not said
     assert (found.resizer, found.opening) == ("torch", "turned")
 
@@ -199,7 +195,7 @@ def test_hugging_faces_scaling_is_in_mean_and_std(tmp_path):
 def test_what_hugging_faces_processor_says_and_mindvit_lacks_is_refused(tmp_path, config, message):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=f"preprocessor_config.json: .*{message}"):
-        preparation(tmp_path / "model.safetensors", "huggingface", 224)
+        LIBRARIES["huggingface"].prepared(tmp_path / "model.safetensors", 224)
     with pytest.raises(ValueError, match=message):
         from_checkpoint(shutil.copy(case_file("hf_vit"), tmp_path / "model.safetensors"), num_heads=4)
     assert from_checkpoint(str(tmp_path / "model.safetensors"), num_heads=4, preprocessing=SUITE).preprocessing == SUITE

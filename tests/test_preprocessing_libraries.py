@@ -184,7 +184,7 @@ def test_table_is_the_installed_timms():
 
 def test_processors_are_those_of_transformers():
     transformers = pytest.importorskip("transformers")
-    from mindvit.checkpoints.preparation import PROCESSORS, processor_evaluation
+    from mindvit.checkpoints.libraries.huggingface import PROCESSORS, processor_evaluation
     for kind, config in PROCESSORS.items():
         processor = getattr(transformers, f"{kind}ImageProcessor")()
         said = {key: value for key, value in json.loads(processor.to_json_string()).items() if value is not None}

@@ -5,11 +5,10 @@ import os
 from mindspore.nn.utils import no_init_parameters
 
 from mindvit.checkpoints.architecture import describe
+from mindvit.checkpoints.checkpoint import BLOCK
 from mindvit.checkpoints.class_names import class_names
-from mindvit.checkpoints.load import BLOCK, load_opened, open_checkpoint
-from mindvit.checkpoints.names import listed
-from mindvit.checkpoints.preparation import preparation
-from mindvit.checkpoints.read import readable
+from mindvit.checkpoints.formats.stored import listed, readable
+from mindvit.checkpoints.load import load_opened, open_checkpoint
 from mindvit.models import ViT, check_arguments
 from mindvit.preprocessing import Preprocessing
 
@@ -21,12 +20,13 @@ def is_whole(checkpoint):
 
 
 def evaluation(checkpoint, path, network):
-    """What `save_weights` noted of the Preprocessing, else what `preparation` finds, and what it assumed."""
+    """What `save_weights` noted of the Preprocessing, else what its library does, and what it assumed."""
     if "preprocessing" in checkpoint.marks:
         return Preprocessing(**checkpoint.marks["preprocessing"]), []
+    library = checkpoint.library
     deit = "dist" in checkpoint.arrays or any(
-        name.startswith("deit.") for names in checkpoint.sources.values() for name in names)
-    return preparation(path, checkpoint.library, network.patch_embedding.image_size, deit)
+        name.startswith(library.deit_names) for names in checkpoint.sources.values() for name in names)
+    return library.prepared(path, network.patch_embedding.image_size, deit)
 
 
 def load_weights(network, path, strict=True, head="auto"):

@@ -7,13 +7,12 @@ import math
 import mindspore as ms
 import numpy as np
 
-from mindvit.checkpoints.names import listed, recognise
-from mindvit.checkpoints.read import StoredArray, read_arrays, readable
+from mindvit.checkpoints.checkpoint import BLOCK, Checkpoint
+from mindvit.checkpoints.formats import read_arrays
+from mindvit.checkpoints.formats.stored import StoredArray, listed, readable
+from mindvit.checkpoints.libraries import recognise
 from mindvit.checkpoints.resize import adapt_channels, resize_kernel, resize_pos_embedding, square
-from mindvit.models.layers import pair
 
-# The first block, which stands for all of them where shapes are read.
-BLOCK = "transformer.layers.0."
 HEAD = ("dense.", "dense_dist.")
 # The entry of a .ckpt written here that notes what names and shapes do not tell, and what it holds.
 MARKS = "mindvit"
@@ -53,83 +52,6 @@ class LoadReport:
         return "\n".join(rows + [f"{'assumed':<9}       {sentence}" for sentence in self.assumed])
 
 
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """A file's arrays under mindvit's names."""
-
-    library: str
-    arrays: dict  # mindvit's name -> StoredArray
-    unknown: list  # names that no parameter of the library has
-    sources: dict  # mindvit's name -> names in the file
-    num_heads: int  # 0 when the file does not show it
-    marks: dict  # what `save_weights` noted because names and shapes do not tell it
-
-    def norm_after_pool(self):
-        return any(name.startswith(("fc_norm.", "mlp_head.0.")) for name in self.sources.get("norm.gamma", ()))
-
-    def is_todays(self):
-        """Whether a file of vit-pytorch has today's names, without its earlier `fn` cells."""
-        return not any(".fn." in name for name in self.sources.get(BLOCK + "0.cell.1.qkv.weight", ()))
-
-    def attention_width(self):
-        """Width of all heads together."""
-        return self.arrays[BLOCK + "0.cell.1.qkv.weight"].shape[0] // 3
-
-    def prefix(self):
-        """How many leading entries of the position embedding belong to tokens that are no patches."""
-        return int("cls" in self.arrays) + int("dist" in self.arrays)
-
-
-def from_flax(name, array):
-    """An array of Google's .npz in the layout of mindvit's parameter `name`."""
-    if name.startswith("patch_embedding") and name.endswith("weight"):
-        return array.transpose(3, 2, 0, 1)  # (h, w, C, D) -> (D, C, h, w)
-    if name.endswith("qkv.weight"):
-        return array.reshape(array.shape[0], -1).T  # (D, H, Dh) -> (H * Dh, D)
-    if name.endswith("qkv.bias"):
-        return array.reshape(-1)  # (H, Dh) -> (H * Dh)
-    if name.endswith("out.weight"):
-        return array.reshape(-1, array.shape[-1]).T  # (H, Dh, D) -> (D, H * Dh)
-    return array.T if name.endswith("weight") else array
-
-
-FLAX_DIMENSIONS = {"qkv.weight": 3, "qkv.bias": 2, "out.weight": 3}
-
-
-def from_vit_pytorch(name, array, patch):
-    """An array of lucidrains' vit-pytorch, whose patches (C, ph, pw) run channels last, in the layout of `name`."""
-    channels, height, width = patch
-    if name == "patch_embedding.conv.weight":
-        return array.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)  # (D, ph pw C) -> (D, C, ph, pw)
-    if name.startswith("patch_embedding.norm1"):
-        return array.reshape(height, width, channels).transpose(2, 0, 1).reshape(-1)  # (ph pw C) -> (C ph pw)
-    return array[None] if name in ("cls", "pos_embedding") and array.ndim == 2 else array  # lately without the batch
-
-
-def vit_pytorch_dimensions(stored, sources):
-    """How many dimensions the arrays of a vit-pytorch file have that are laid out otherwise than here."""
-    return {"patch_embedding.conv.weight": 2} | {
-        name: len(stored[part].shape) for name in ("cls", "pos_embedding") for part in sources.get(name, ())
-        if len(stored[part].shape) == 2}
-
-
-def patch_shape(values, patch_size, input_channels):
-    """(C, ph, pw) of patches of so many values: as given, else square ones of 3 channels, else of 1.
-
-    Raises:
-        ValueError: they are neither.
-    """
-    if patch_size is not None:
-        height, width = pair(patch_size, "patch_size")
-        if values % (height * width) == 0 and input_channels in (None, values // (height * width)):
-            return values // (height * width), height, width
-    for channels in (3, 1) if input_channels is None else (input_channels, 3, 1):  # given may be those of the network
-        if values % channels == 0 and (side := square(values // channels)):
-            return channels, *side
-    raise ValueError(f"its patches have {values} values, not square ones of {input_channels or '3 or 1'} channels; "
-                     "give patch_size and input_channels")
-
-
 def write_marks(marks):
     """The marks as an array that any MindSpore checkpoint can hold."""
     return np.frombuffer(json.dumps(marks, default=int).encode(), np.uint8)  # int: numpy's numbers
@@ -145,15 +67,6 @@ def read_marks(array):
     if not isinstance(marks, dict) or marks.keys() != MARKED or not all(isinstance(x, dict) for x in marks.values()):
         raise ValueError(f"its entry {MARKS!r} was not written by this version of mindvit: {str(marks)[:80]}")
     return marks
-
-
-def check_dimensions(name, shape, special=()):
-    """ValueError unless the shape has as many dimensions as the parameter, none of them 0."""
-    expected = 4 if name == "patch_embedding.conv.weight" else 3 if name in ("cls", "dist", "pos_embedding") else \
-        2 if name.endswith(".weight") else 1
-    expected = next((special[end] for end in special if name.endswith(end)), expected)
-    if len(shape) != expected or 0 in shape:
-        raise ValueError(f"{name} has shape {tuple(shape)}; it needs {expected} dimensions of at least 1")
 
 
 def open_checkpoint(path, patch_size=None, input_channels=None):
@@ -172,43 +85,28 @@ def open_checkpoint(path, patch_size=None, input_channels=None):
     with readable(path):
         marks = read_marks(np.asarray(stored.pop(MARKS))) if MARKS in stored else {}
         library, sources, unknown = recognise(stored)
-        special = {}
-        if library == "google":
-            special = FLAX_DIMENSIONS
-        elif library == "vit_pytorch":
-            if "cls" in sources and stored[sources["cls"][0]].shape[0] == 0:  # how it writes that there is none
-                del sources["cls"]
-            special = vit_pytorch_dimensions(stored, sources)
-
-        def layout(name, arrays):
-            if library == "google":
-                arrays = [from_flax(name, array) for array in arrays]
-            elif library == "vit_pytorch":
-                arrays = [from_vit_pytorch(name, array, patch) for array in arrays]
-            return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        for name in library.absent_if_empty:
+            if name in sources and stored[sources[name][0]].shape[:1] == (0,):
+                del sources[name]
+        for name, parts in sources.items():
+            for part in parts:
+                library.check_dimensions(name, stored[part].shape)
+        shapes = {name: stored[parts[0]].shape for name, parts in sources.items()}
+        layout = library.layout(shapes, patch_size, input_channels)
 
         def to_native(name, parts):
-            for part in parts:
-                check_dimensions(name, stored[part].shape, special)
-
-            def read():
-                return layout(name, [np.asarray(stored[part]) for part in parts])
+            def joined(arrays):
+                arrays = [layout(name, array) for array in arrays]
+                return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
             # The shape after the layout's transposes, found on an array without values of its own.
-            shape = layout(name, [np.broadcast_to(np.bool_(0), stored[part].shape) for part in parts]).shape
-            return StoredArray(shape, read)
+            shape = joined(np.broadcast_to(np.bool_(0), stored[part].shape) for part in parts).shape
+            return StoredArray(shape, lambda: joined(np.asarray(stored[part]) for part in parts))
 
-        patch = None
-        if library == "vit_pytorch":
-            if "patch_embedding.conv.weight" not in sources:
-                raise ValueError("it has no to_patch_embedding.2.weight; it is not vit-pytorch's ViT")
-            weight = stored[sources["patch_embedding.conv.weight"][0]]
-            check_dimensions("patch_embedding.conv.weight", weight.shape, special)
-            patch = patch_shape(weight.shape[1], patch_size, input_channels)
         arrays = {name: to_native(name, parts) for name, parts in sources.items()}
         num_heads = 0
-        if library == "google" and BLOCK + "0.cell.1.qkv.weight" in sources:
-            num_heads = stored[sources[BLOCK + "0.cell.1.qkv.weight"][0]].shape[1]
+        if library.heads_axis is not None and BLOCK + "0.cell.1.qkv.weight" in shapes:
+            num_heads = shapes[BLOCK + "0.cell.1.qkv.weight"][library.heads_axis]
     return Checkpoint(library, arrays, unknown, sources, num_heads, marks)
 
 
@@ -234,29 +132,7 @@ def read_checkpoint(path):
         ('timm', (1, 1, 192), 'float32')
     """
     checkpoint = open_checkpoint(path)
-    return checkpoint.arrays, checkpoint.library
-
-
-def patch_grid(checkpoint, image_size):
-    """Rows and columns of patches of an image size, None for None."""
-    if image_size is None:
-        return None
-    return tuple(side // patch for side, patch in zip(
-        pair(image_size, "image_size"), checkpoint.arrays["patch_embedding.conv.weight"].shape[2:]))
-
-
-def zero_positions(checkpoint, grid=None):
-    """Whether the position embedding is for the patches alone, though there are other tokens: timm's no_embed_class.
-
-    Where no grid (rows, columns) of patches is known to decide, the one reading that gives a square does.
-    """
-    if checkpoint.library not in ("timm", "vit_pytorch") or not checkpoint.prefix() or \
-            "pos_embedding" not in checkpoint.arrays:
-        return False
-    entries = checkpoint.arrays["pos_embedding"].shape[1]
-    if grid and math.prod(grid) in (entries, entries - checkpoint.prefix()):
-        return math.prod(grid) == entries
-    return square(entries - checkpoint.prefix()) is None and square(entries) is not None
+    return checkpoint.arrays, checkpoint.library.name
 
 
 def with_zero_positions(checkpoint):
@@ -271,12 +147,12 @@ def load_opened(network, checkpoint, strict, head, told):
     """Fills a network with a Checkpoint; `told` are ViT's arguments as far as the file and what lies beside it tell."""
     if head not in ("auto", "keep"):
         raise ValueError(f"head is {head!r}; choose 'auto' or 'keep'")
-    grid = patch_grid(checkpoint, told.get("image_size"))
-    if zero_positions(checkpoint, grid or network.patch_embedding.grid):
+    grid = checkpoint.patch_grid(told.get("image_size"))
+    if checkpoint.zero_positions(grid or network.patch_embedding.grid):
         checkpoint = with_zero_positions(checkpoint)
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
     arrays = dict(checkpoint.arrays)
-    if checkpoint.library in ("timm", "mindcv", "vit_pytorch") and \
+    if checkpoint.library.norms_after_pool and \
             told.get("norm_after_pool", checkpoint.norm_after_pool()) != network.norm_after_pool:
         # The same norm at another place is another parameter.
         arrays = {name: array for name, array in arrays.items() if not name.startswith("norm.")}
@@ -315,7 +191,7 @@ def load_opened(network, checkpoint, strict, head, told):
     for name in loaded:
         values, dtype = ms.Tensor.from_numpy(read(name)), parameters[name].dtype
         parameters[name].set_data(values if dtype == ms.float32 else values.astype(dtype))
-    return LoadReport(checkpoint.library, loaded, missing, unused, resized, sorted(replaced))
+    return LoadReport(checkpoint.library.name, loaded, missing, unused, resized, sorted(replaced))
 
 
 def replaced_head(parameters, arrays):

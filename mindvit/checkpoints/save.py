@@ -2,87 +2,78 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import re
 
-import mindspore as ms
 import numpy as np
 
 from mindvit.checkpoints.architecture import describe
 from mindvit.checkpoints.build import from_checkpoint
-from mindvit.checkpoints.export import files_beside, reasons_against, residual_scale
-from mindvit.checkpoints.load import MARKS, Checkpoint, write_marks
-from mindvit.checkpoints.names import foreign_names
-from mindvit.checkpoints.preparation import prepared_otherwise, suite_preparation
-from mindvit.checkpoints.read import checksum
+from mindvit.checkpoints.checkpoint import Checkpoint
+from mindvit.checkpoints.formats import WRITERS
+from mindvit.checkpoints.libraries import LIBRARIES, written_formats
+from mindvit.checkpoints.load import MARKS, write_marks
 from mindvit.files import replacing
 
-FORMATS = ("mindspore", "suite", "timm", "huggingface", "torchvision")
 # The parameters whose values, or whose products, are added to the residual stream.
 WRITES_TO_RESIDUAL = re.compile(r"^(cls|dist|pos_embedding)$|^patch_embedding\.|\.(out|dense2)\.(weight|bias)$")
 
 
-def suite_name(name, has_representation):
-    """The Vision suite's name of a parameter: the tutorial's cells under `backbone`, the rest under `head`."""
-    if name.startswith("dense."):
-        return f"head.{'classifier.1.' if has_representation else ''}{name}"
-    if name.startswith("representation."):
-        return name.replace("representation", "head.classifier.0.dense")
-    return "backbone.cls_token" if name == "cls" else f"backbone.{name}"
-
-
-def hugging_face_name(name, names):
-    """With the prefix and heads of ViTForImageClassification, ViTModel (no head) or their DeiT counterparts."""
-    distilled, has_head = "dist" in names, "dense.weight" in names
-    if name.startswith("distillation_classifier."):
-        return name
-    if name.startswith("classifier."):
-        return f"cls_{name}" if "dense_dist.weight" in names else name
-    return f"{'deit' if distilled else 'vit'}.{name}" if has_head else name
-
-
 def check_savable(network, format="mindspore"):
     """ValueError if the format has no place for something in the network; every such thing is named."""
-    if reasons := reasons_against(format, network.arguments):
-        advice = "give it by a name that ViT knows" if format == "mindspore" else "choose another format"
-        raise ValueError(f"format {format!r} has no place for {', '.join(reasons)}; {advice}")
+    writing = LIBRARIES[format].writing
+    if reasons := [what for what, has in writing.cannot_hold(network.arguments).items() if has]:
+        raise ValueError(f"format {format!r} has no place for {', '.join(reasons)}; {writing.advice}")
+
+
+def residual_scale(writing, arguments):
+    """What the residual stream is multiplied by so that the library's epsilon gives the numbers of the network's.
+
+    LayerNorm of c x with epsilon c^2 e is LayerNorm of x with epsilon e, and nothing but norms reads the stream.
+    """
+    return math.sqrt(writing.fixed_epsilon / arguments["norm_eps"]) if writing.fixed_epsilon else 1
 
 
 def named_arrays(network, format):
     """{name in the format: array} of all parameters; see `check_savable`."""
     check_savable(network, format)
-    arrays = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
-    if (scale := residual_scale(format, network.arguments)) != 1:
-        arrays = {name: array * np.float32(scale) if WRITES_TO_RESIDUAL.search(name) else array
-                  for name, array in arrays.items()}
-    if format == "mindspore":
-        return arrays
-    if format == "suite":
-        return {suite_name(name, "representation.weight" in arrays): array for name, array in arrays.items()}
-    result = {}
-    for name, array in arrays.items():
-        names = foreign_names(name, format)
+    library, result = LIBRARIES[format], {}
+    scale = residual_scale(library.writing, network.arguments)
+    for parameter in network.get_parameters():
+        name, array = parameter.name, parameter.asnumpy()
+        if scale != 1 and WRITES_TO_RESIDUAL.search(name):
+            array = array * np.float32(scale)
+        names = library.foreign_names(name)
         for foreign, part in zip(names, np.split(array, len(names))):
-            if format == "timm" and network.norm_after_pool and name.startswith("norm."):
-                foreign = f"fc_{foreign}"
-            if format == "huggingface":
-                foreign = hugging_face_name(foreign, arrays)
-            result[foreign] = part
+            result[library.writing.name(foreign, network.arguments)] = part
     return result
 
 
-def needs_marks(network):
+def needs_marks(network, library):
     """Whether a file of these weights without an entry `mindvit` would be read as another network."""
     if not network.arguments["out_projection"]:
         return True
     arrays = {parameter.name: parameter for parameter in network.get_parameters()}
-    checkpoint = Checkpoint("mindspore", arrays, [], {name: [name] for name in arrays}, 0, {})
+    checkpoint = Checkpoint(library, arrays, [], {name: [name] for name in arrays}, 0, {})
     read = describe(checkpoint, "").arguments
     usual = {"head_dim": read["embed_dim"] // read.get("num_heads", 1), "norm_after_pool": False,
              "distillation_head": True, "pos_embedding": "learned", "norm": "layer_norm", "dynamic_image_size": False}
-    prepared = suite_preparation(network.arguments["image_size"])
+    prepared, _ = library.prepared("", network.arguments["image_size"])
     return {**usual, **read} != network.arguments or network.preprocessing != prepared
+
+
+def prepared_otherwise(format, preprocessing, image_size):
+    """What the library of a format does otherwise than the Preprocessing in spite of the files written, in words."""
+    prepares = LIBRARIES[format].writing.prepares
+    if not prepares:
+        return []
+    there = prepares(preprocessing, image_size)
+    return [f"{format} prepares images with {field.name} {getattr(there, field.name)!r}, this network's is {own!r}"
+            for field in dataclasses.fields(there)
+            if (own := getattr(preprocessing, field.name)) != getattr(there, field.name)
+            and field.name not in ("mean", "std", "crop_fraction")]
 
 
 def save_weights(network, path, format="mindspore"):
@@ -120,31 +111,25 @@ def save_weights(network, path, format="mindspore"):
         >>> save_weights(create_model("vit_t_16", activation="gelu", norm_eps=1e-6), "for_timm", format="timm")
         ["timm prepares images with resizer 'pillow', this network's is 'mindspore'", "timm prepares images with ..."]
     """
-    if format not in FORMATS:
-        raise ValueError(f"format is {format!r}; choose one of {', '.join(map(repr, FORMATS))}")
-    path = pathlib.Path(path)
-    if format in ("timm", "huggingface") and (path.is_dir() or not path.suffix):
+    if format not in written_formats():
+        raise ValueError(f"format is {format!r}; choose one of {', '.join(map(repr, written_formats()))}")
+    path, library = pathlib.Path(path), LIBRARIES[format]
+    writing, suffix = library.writing, library.writing.suffix
+    if writing.files_beside and (path.is_dir() or not path.suffix):
         path = path / "model.safetensors"
-    suffix = ".ckpt" if format in ("mindspore", "suite") else ".safetensors"
     if path.suffix != suffix:
         raise ValueError(f"{path} does not end in {suffix}, which format {format!r} needs")
     arrays = named_arrays(network, format)
     beside = {path.with_name(name): json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-              for name, content in files_beside(format, network).items()}
+              for name, content in (writing.files_beside(network) if writing.files_beside else {}).items()}
     for file, content in beside.items():
         if file.exists() and file.read_text(encoding="utf-8") != content:
             raise FileExistsError(f"{file} is there and does not describe this network; choose an empty folder")
     with replacing(path) as temporary:
-        if suffix == ".ckpt":
-            if needs_marks(network):
-                noted = {"arguments": network.arguments, "preprocessing": dataclasses.asdict(network.preprocessing)}
-                arrays[MARKS] = write_marks(noted)
-            ms.save_checkpoint([{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()],
-                               str(temporary), crc_check=True)
-        else:
-            from safetensors.numpy import save_file
-            arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-            save_file(arrays, temporary, metadata={"format": "pt", "crc_num": str(checksum(arrays, arrays.get))})
+        if writing.marked and needs_marks(network, library):
+            noted = {"arguments": network.arguments, "preprocessing": dataclasses.asdict(network.preprocessing)}
+            arrays[MARKS] = write_marks(noted)
+        WRITERS[suffix](temporary, arrays)
         os.chmod(temporary, 0o644)  # both libraries leave the file to its owner alone
     for file, content in beside.items():
         with replacing(file) as temporary:

@@ -1,4 +1,4 @@
-"""Writes mindvit/weights/timm_preparation.tsv: how timm prepares images for each of its plain ViT and DeiT weights.
+"""Writes timm_preparation.tsv beside timm.py: how timm prepares images for each of its plain ViT and DeiT weights.
 
 python tests/data/write_timm_preparation.py   (where timm is installed)
 
@@ -8,7 +8,7 @@ that timm has retired have rows too.
 
 import pathlib
 
-TABLE = pathlib.Path(__file__).parents[2] / "mindvit/weights/timm_preparation.tsv"
+TABLE = pathlib.Path(__file__).parents[2] / "mindvit/checkpoints/libraries/timm_preparation.tsv"
 COLUMNS = ("name", "mean", "std", "crop_pct", "interpolation", "crop_mode")
 
 
