@@ -77,7 +77,7 @@ def test_show_result_on_odd_sizes(size):
 
 
 def test_the_version_stands_in_one_place():
-    root = pathlib.Path(mindvit.__file__).parents[1]
+    root = pathlib.Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "setup.py", "--version"], cwd=root, text=True, capture_output=True)
     assert done.stdout.split()[-1] == mindvit.__version__
     assert not re.search(r'version="', (root / "setup.py").read_text())
