@@ -501,7 +501,7 @@ def test_a_file_without_a_class_position_is_a_square_or_told(tmp_path):
     save_file(arrays | {"pos_embed": arrays["pos_embed"][:, 1:]}, tmp_path / "flexivit_own.safetensors")
     network = from_checkpoint(str(tmp_path / "flexivit_own.safetensors"), num_heads=4)
     assert same(values(expected), values(network))
-    assert "position embedding the class token has none, as their number says" in network.load_report.assumed
+    assert "position embedding the class token has none (timm's no_embed_class)" in network.load_report.assumed
     assert load_weights(ViT(**TINY | {"image_size": 64}), str(tmp_path / "flexivit_own.safetensors")).resized == [
         "pos_embedding"]
 

@@ -144,7 +144,7 @@ def describe(checkpoint, path, image_size=None, pool=None):
         patches = checkpoint.arrays["pos_embedding"].shape[1] - checkpoint.prefix()
         if checkpoint.zero_positions(grid):
             patches += checkpoint.prefix()
-            result.assumed["position embedding"] = "the class token has none, as their number says"
+            result.assumed["position embedding"] = "the class token has none (timm's no_embed_class)"
         if grid and math.prod(grid) == patches:
             arguments["image_size"] = tuple(map(math.prod, zip(grid, arguments["patch_size"])))
             if pair(given, "image_size") != arguments["image_size"]:
