@@ -199,3 +199,9 @@ def test_cifar100_pickles_that_run_something_are_refused(tmp_path, name):
         (tmp_path / "meta").unlink(missing_ok=True)
         with pytest.raises(ValueError, match="train: "):
             Cifar100(tmp_path)
+
+
+def test_a_missing_test_batch_is_named(tmp_path):
+    np.zeros((10, 3074), np.uint8).tofile(tmp_path / "train.bin")
+    with pytest.raises(FileNotFoundError, match="no CIFAR-100 batches for 'val'.*expected test"):
+        open_dataset(tmp_path, "val")

@@ -274,3 +274,12 @@ def test_a_part_alone_is_no_class(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder .*/train; expected images as"):
         open_dataset(tmp_path, "train")
     assert len(open_evaluation(tmp_path)[0]) == 2
+
+
+def test_a_gif_is_an_image_in_folders_too(tmp_path):
+    """`predict` read it and training passed it over in silence."""
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / name / f"{i}.{'gif' if i % 2 else 'png'}")
+    assert len(ImageFolder(tmp_path, "train")) + len(ImageFolder(tmp_path, "val")) == 8

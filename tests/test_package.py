@@ -81,3 +81,9 @@ def test_the_version_stands_in_one_place():
     done = subprocess.run([sys.executable, "setup.py", "--version"], cwd=root, text=True, capture_output=True)
     assert done.stdout.split()[-1] == mindvit.__version__
     assert not re.search(r'version="', (root / "setup.py").read_text())
+
+
+def test_show_result_names_the_users_file():
+    """Pillow named the temporary file's suffix."""
+    with pytest.raises(ValueError, match="out_file result has no suffix of a picture format; name it result.jpg"):
+        show_result(np.zeros((4, 4, 3), np.uint8), {0: "a"}, out_file="result")

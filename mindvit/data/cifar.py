@@ -51,7 +51,7 @@ class Cifar10(ImageDataset):
         super().__init__(path, split, **pipeline)
         files = self.batch_files(path, split)
         if not files:
-            raise FileNotFoundError(f"no {self._title} batches for {split!r} in {path}; expected {self._train} with or "
+            raise FileNotFoundError(f"no {self._title} batches for {split!r} in {path}; expected {self._stem(split)} with or "
                                     f"without .bin there or in {' or '.join(self._folders)}")
         names = self._read_names(files[0].parent)
         self.classes, self.remarks = list(class_names or names), []
@@ -78,9 +78,14 @@ class Cifar10(ImageDataset):
         return Image.fromarray(self.images[index])
 
     @classmethod
+    def _stem(cls, split):
+        """How the batches of a split are called, as a pattern."""
+        return cls._train if split == "train" else cls._test
+
+    @classmethod
     def batch_files(cls, path, split):
         """List the batches of a split in `path` or in its folder of the published name; none is an empty list."""
-        stem = cls._train if split == "train" else cls._test
+        stem = cls._stem(split)
         for folder in (Path(path), *(Path(path, name) for name in cls._folders)):
             for pattern in (f"{stem}.bin", stem):
                 if files := sorted(file for file in folder.glob(pattern) if file.is_file()):
