@@ -51,8 +51,8 @@ class Cifar10(ImageDataset):
         super().__init__(path, split, **pipeline)
         files = self.batch_files(path, split)
         if not files:
-            raise FileNotFoundError(f"no {self._title} batches for {split!r} in {path}; expected {self._stem(split)} with or "
-                                    f"without .bin there or in {' or '.join(self._folders)}")
+            raise FileNotFoundError(f"no {self._title} batches for {split!r} in {path}; expected {self._stem(split)} "
+                                    f"with or without .bin there or in {' or '.join(self._folders)}")
         names = self._read_names(files[0].parent)
         self.classes, self.remarks = list(class_names or names), []
         if class_names is None and num_classes not in (None, len(names)):
