@@ -17,6 +17,8 @@ sys.path.append(str(pathlib.Path(__file__).parents[1]))  # benchmarks/ is not pa
 measure = importlib.import_module("benchmarks.measure")
 tutorial_vit = importlib.import_module("benchmarks.tutorial_vit")
 
+pytestmark = pytest.mark.long  # a minute and a half
+
 RUNS = {
     "throughput": ["--peers", "tutorial", "--batch", "2", "--train"],
     "kernels": [],
