@@ -148,6 +148,23 @@ def test_val_acc_monitor_keeps_best_and_last(tmp_path, capsys):
     assert "Top_1_Accuracy: 0.6000, best: 0.7500\n" in capsys.readouterr().out
 
 
+def test_a_second_training_does_not_replace_better_weights(tmp_path):
+    """One ValAccMonitor over two calls of Model.train, as when a training is continued in a program."""
+    class Scripted(ms.train.Model):
+        script = iter([0.9, 0.5])
+
+        def eval(self, *args, **kwargs):
+            return {"Top_1_Accuracy": next(self.script)}
+
+    network = ViT(**TINY)
+    model = Scripted(network, CrossEntropySmooth(num_classes=10), nn.Adam(network.trainable_params(), 1e-3))
+    monitor = ValAccMonitor(model, None, ckpt_directory=tmp_path)
+    model.train(1, small_set(), callbacks=[monitor], dataset_sink_mode=False)
+    best = (tmp_path / "best.ckpt").read_bytes()
+    model.train(1, small_set(), callbacks=[monitor], dataset_sink_mode=False)
+    assert (tmp_path / "best.ckpt").read_bytes() == best != (tmp_path / "last.ckpt").read_bytes()
+
+
 def test_o2_runs_in_float16_and_agrees_with_o0():
     images = Tensor(np.random.default_rng(0).normal(0, 1, (8, 3, 32, 32)).astype(np.float32))
     ms.set_seed(1)

@@ -210,10 +210,12 @@ class ValAccMonitor(Callback):
         super().__init__()
         self.model, self.dataset_val, self.num_epochs, self.interval = model, dataset_val, num_epochs, interval
         self.folder, self.metric_name, self.dataset_sink_mode = ckpt_directory, metric_name, dataset_sink_mode
+        self.keep = None
 
     def on_train_begin(self, run_context):
         notice_pynative()
-        self.keep = KeepWeights(run_context.original_args().network, self.folder, self.metric_name)
+        if self.keep is None:  # a training that goes on keeps the best of before
+            self.keep = KeepWeights(run_context.original_args().network, self.folder, self.metric_name)
 
     def on_train_epoch_end(self, run_context):
         params = run_context.original_args()
