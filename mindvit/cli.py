@@ -160,11 +160,13 @@ def read_settings(path):
         raise ValueError(f"--config {path} is no YAML{where(error)}") from None
     if settings is None:
         raise ValueError(f"--config {path} is empty; --print_config prints what it may hold")
-    for name, part in {"": settings, **{name: settings[name] for name in ("data", "model", "train")
-                                        if isinstance(settings, dict) and name in settings}}.items():
+    parts = {"": settings}
+    if isinstance(settings, dict):
+        parts |= {f" as {name}": settings[name] for name in ("data", "model", "train") if name in settings}
+    for place, part in parts.items():
         if not isinstance(part, dict):
-            raise ValueError(f"--config {path} holds {part!r:.60}{f' as {name}' if name else ''}; write names and "
-                             "values there, as --print_config does")
+            raise ValueError(f"--config {path} holds {part!r:.60}{place}; write names and values there, as "
+                             "--print_config does")
     return settings
 
 
