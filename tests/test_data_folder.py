@@ -283,3 +283,11 @@ def test_a_gif_is_an_image_in_folders_too(tmp_path):
         for i in range(4):
             Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / name / f"{i}.{'gif' if i % 2 else 'png'}")
     assert len(ImageFolder(tmp_path, "train")) + len(ImageFolder(tmp_path, "val")) == 8
+
+
+def test_one_image_a_class_leaves_none_to_hold_out(tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
+    with pytest.raises(FileNotFoundError, match="each class folder in .* has one image, so none can be held out"):
+        ImageFolder(tmp_path, "val")

@@ -93,6 +93,9 @@ class ImageFolder(ImageDataset):
         if unread:
             raise ValueError(f"mindvit reads no HEIC or AVIF: {len(unread)} of the images in {root}, the first is "
                              f"{unread[0].relative_to(root)}; {CONVERT}")
+        if whole and not self.files:
+            raise FileNotFoundError(f"each class folder in {root} has one image, so none can be held out for "
+                                    "validation; add images, or a folder val beside train")
         if not self.files:
             raise FileNotFoundError(f"no images for {split!r} in {root}; {self._layout()}")
         if whole and split == "val":
