@@ -55,6 +55,9 @@ from mindvit.download import (
     download_imagenet_subset,
     extract_archive,
 )
+from mindvit.flags import (
+    from_flags,
+)
 from mindvit.imagenet import (
     imagenet_classes,
     index2label,
@@ -79,6 +82,14 @@ from mindvit.models import (
     find_variant,
     list_models,
 )
+from mindvit.optim.optimizers import (
+    LAMB,
+    AdamW,
+    Lion,
+)
+from mindvit.optim.schedule import (
+    learning_rates,
+)
 from mindvit.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -97,12 +108,6 @@ from mindvit.training.loop import (
 )
 from mindvit.training.loss import (
     CrossEntropySmooth,
-)
-from mindvit.training.optim import (
-    AdamW,
-)
-from mindvit.training.schedule import (
-    learning_rates,
 )
 from mindvit.visualize import (
     save_confusion,
@@ -134,6 +139,7 @@ __all__ = [
     "GELU",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "LAMB",
     "VARIANTS",
     "AdamW",
     "Attention",
@@ -150,6 +156,7 @@ __all__ = [
     "FeedForward",
     "ImageFolder",
     "ImageNet",
+    "Lion",
     "LoadReport",
     "LossMonitor",
     "ModelConfig",
@@ -181,6 +188,7 @@ __all__ = [
     "fetch_public_weights",
     "find_variant",
     "from_checkpoint",
+    "from_flags",
     "imagenet_classes",
     "index2label",
     "infer_transform",

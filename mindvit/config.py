@@ -1,11 +1,35 @@
 """What a run can be told, with every default in one place; the command line and YAML files are made from these."""
 
+import dataclasses
 import os
 from dataclasses import dataclass, field
 from typing import Literal
 
-Scalar = bool | int | float | str | None  # what a YAML file or a flag can say without naming anything to import
-Overrides = dict[str, Scalar | list[Scalar]]  # arguments of ViT
+from mindvit.choices import Choice, Plain, choose
+from mindvit.data.augment import AUGMENTATIONS
+from mindvit.optim.optimizers import OPTIMIZERS
+from mindvit.optim.schedule import SCHEDULES
+
+Overrides = dict[str, Plain]  # arguments of ViT
+
+
+def one_of(table, default):
+    """A field that names a function of the table, with options; see `choose`."""
+    return field(default=default, metadata={"table": table})
+
+
+def list_of(table, *default):
+    """A field that names several of them."""
+    return field(default_factory=lambda: list(default), metadata={"table": table})
+
+
+def check_choices(config):
+    """ValueError unless the fields that name functions name functions that there are."""
+    for part in dataclasses.fields(config):
+        if table := part.metadata.get("table"):
+            value = getattr(config, part.name)
+            for choice in value if isinstance(value, (list, tuple)) else [value]:
+                choose(choice, table, part.name)
 
 
 @dataclass(kw_only=True)
@@ -39,29 +63,24 @@ class DataConfig(PrepareConfig):
         root: folder with train/ and val/ (folders of classes), a folder of class folders, or CIFAR-10.
         test: folder of class folders, all of whose images are evaluated: once at the end of training, with the best
             weights, or by eval; in training test/ in root by default.
-        random_crop: train on a random crop of each image; false takes the whole image, proportions not kept.
-        crop_scale: area of the random crop in training, as a range of fractions of the image.
-        crop_ratio: width to height of the random crop in training, as a range.
-        flip: probability of a left-right flip in training.
-        rotation: largest random rotation in training, in degrees, to either side.
+        augment: what is done to the images of training, in this order, names or {name: {option: value}}.
         val_fraction: share of each class held out for validation when root has no val/ folder; the same images each
             time.
         workers: threads that transform images; the same seed and number give the same run.
 
     Example:
-        >>> DataConfig("photos", rotation=10).flip
-        0.5
+        >>> DataConfig("photos", augment=["random_crop", {"flip": 0.3}, {"rand_augment": {"magnitude": 5}}]).root
+        'photos'
     """
 
     root: str = "dataset"
     test: str | None = None
-    random_crop: bool = True
-    crop_scale: tuple[float, float] = (0.08, 1.0)
-    crop_ratio: tuple[float, float] = (0.75, 1.333)
-    flip: float = 0.5
-    rotation: float = 0.0
+    augment: list[Choice] = list_of(AUGMENTATIONS, "random_crop", "flip")
     val_fraction: float = 0.2
     workers: int = 1
+
+    def __post_init__(self):
+        check_choices(self)
 
 
 @dataclass
@@ -95,10 +114,11 @@ class TrainConfig:
     Args:
         epochs: passes over the training images.
         batch_size: images a step.
-        lr: highest learning rate, reached after the warm-up; it then falls to zero along a cosine, step by step.
+        lr: highest learning rate, reached after the warm-up.
         warmup_epochs: epochs in which the learning rate rises linearly from zero.
-        optimizer: adam, or adamw, which also takes weight_decay.
-        weight_decay: of adamw, usually 0.05; biases, norms, tokens and the position embedding do not decay.
+        schedule: how it falls after the warm-up, step by step, a name or {name: {option: value}}.
+        optimizer: a name or {name: {option: value}}.
+        weight_decay: usually 0.05 with adamw; biases, norms, tokens and the position embedding do not decay.
         smooth_factor: label smoothing, the share of the target spread over the other classes.
         seed: seed of weights, order and augmentation.
         log_every: steps between two printed lines when the output is not a terminal.
@@ -112,11 +132,15 @@ class TrainConfig:
     batch_size: int = 16
     lr: float = 5e-5
     warmup_epochs: float = 0.0
-    optimizer: Literal["adam", "adamw"] = "adam"
+    schedule: Choice = one_of(SCHEDULES, "cosine")
+    optimizer: Choice = one_of(OPTIMIZERS, "adam")
     weight_decay: float = 0.0
     smooth_factor: float = 0.1
     seed: int = 42
     log_every: int = 25
+
+    def __post_init__(self):
+        check_choices(self)
 
 
 @dataclass(kw_only=True)
@@ -213,7 +237,7 @@ class PredictJob(RunConfig):
         ['cat.jpg']
     """
 
-    paths: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list, metadata={"positional": True})
     data: PrepareConfig = field(default_factory=PrepareConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     checkpoint: str | None = None

@@ -24,8 +24,9 @@ def digits_job(root, **options):
     Returns:
         TrainJob.
     """
+    crop = {"random_crop": {"scale": [0.6, 1.0], "ratio": [0.8, 1.25]}}
     return TrainJob(
-        data=DataConfig(root, crop_scale=(0.6, 1.0), crop_ratio=(0.8, 1.25), flip=0.0, crop_fraction=1.0),
+        data=DataConfig(root, augment=[crop], crop_fraction=1.0),
         model=ModelConfig(name="vit_t_16", image_size=24, overrides=DIGITS_VIT),
         train=TrainConfig(epochs=30, batch_size=32, lr=1e-3, warmup_epochs=3), **options)
 

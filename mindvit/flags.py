@@ -1,9 +1,179 @@
-"""What is wrong with a command line, in one line: jsonargparse says it in up to thirty."""
+"""From the words of a command line to a job, and what is wrong with them in one line."""
 
+import dataclasses
 import difflib
+import pathlib
 import re
+import sys
 import types
-from typing import Literal, Union, get_args, get_origin
+from argparse import ArgumentError
+from collections.abc import Sequence
+from typing import Literal, TypeVar, Union, get_args, get_origin
+
+import docstring_parser
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from mindvit.choices import Choice
+
+Job = TypeVar("Job")
+
+
+def from_flags(job: Job, words: Sequence[str] | None = None) -> Job:
+    """A job with what a script's flags change in it: those of the command, in full or in short.
+
+    `--train.epochs 3` of `mindvit train` is `--epochs 3` too, as no other flag ends so, `--data-root DIR` is
+    `--data.root DIR`, and the name of a part stands for its first field: `--model vit_s_16` for `--model.name`.
+    `--config FILE.yaml` and `--help` are there as well.
+
+    Args:
+        job (TrainJob, EvalJob or PredictJob): the defaults.
+        words (list of str, optional): the command line; the script's own by default.
+
+    Raises:
+        SystemExit: with status 2, after a line that says which flag is wrong; or with 0 after --help.
+
+    Example:
+        >>> from_flags(TrainJob(out="runs/a"), ["--epochs", "3", "--data-root", "photos"]).train.epochs
+        3
+    """
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, description=description(type(job)))
+    add_job(parser, type(job))
+    parser.set_defaults({name: value for name, value in flat(job) if value is not None})
+    names = [name for name, _ in flat(job)]
+    words = [in_full(word, names, type(job)) for word in (sys.argv[1:] if words is None else words)]
+    try:
+        for path in configs(words):
+            read_settings(path)
+        return filled(type(job), parser.parse_args(normal_words(words, type(job))))
+    except ArgumentError as error:
+        message = explain(error.message, words, parser)
+    except ValueError as error:
+        message = error
+    print(f"{pathlib.Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def flat(job, prefix=""):
+    """(name of its flag without dashes, value) of each field of a job and of its parts."""
+    for field in dataclasses.fields(job):
+        value = getattr(job, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from flat(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, value
+
+
+def in_full(word, names, job):
+    """A word with a flag's short name replaced by the name; others as they are."""
+    found = re.match("--([^=]+)(=.*)?$", word, re.DOTALL)
+    if not found:
+        return word
+    short = found[1].replace("-", "_")
+    parts = {field.name: field.type for field in dataclasses.fields(job) if dataclasses.is_dataclass(field.type)}
+    if short in parts:
+        return f"--{short}.{next(field.name for field in dataclasses.fields(parts[short]) if not field.kw_only)}" \
+               f"{found[2] or ''}"
+    near = [name for name in names if short in (name, name.replace(".", "_"))] or \
+        [name for name in names if last_part(name) == short]
+    return f"--{near[0]}{found[2] or ''}" if len(near) == 1 else word
+
+
+def description(thing):
+    """The first line of a docstring."""
+    return thing.__doc__.splitlines()[0]
+
+
+def add_job(parser, job, *skip):
+    """Adds `--config` and a flag for each field of a job and of its parts, but for those to skip."""
+    parser.add_argument("--config", action="config", help="YAML file with the same names as the flags")
+    # A field whose type is a class, and a group, would take {class_path: ...} and import what that names: the fields
+    # of its class are added one by one.
+    parts = [field for field in dataclasses.fields(job) if dataclasses.is_dataclass(field.type)]
+    positional = [field.name for field in dataclasses.fields(job) if field.metadata.get("positional")]
+    for name in positional:
+        parser.add_argument(name, nargs="*", default=[], help=argument_help(job, name))
+    parser.add_class_arguments(job, skip={*positional, *(part.name for part in parts), *skip}, as_group=False)
+    for part in parts:
+        parser.add_class_arguments(part.type, part.name, as_group=False)
+        for field in dataclasses.fields(part.type):
+            if table := field.metadata.get("table"):
+                action = next(action for action in parser._actions if action.dest == f"{part.name}.{field.name}")
+                action.help += f" There are {', '.join(table)}."
+
+
+def argument_help(thing, name):
+    """What a docstring says about an argument."""
+    return next(part.description for part in docstring_parser.parse(thing.__doc__).params if part.arg_name == name)
+
+
+def flag_types(job, prefix="--"):
+    """(name, type) of the flags of a dataclass and of those in it."""
+    for field in dataclasses.fields(job):
+        if dataclasses.is_dataclass(field.type):
+            yield from flag_types(field.type, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, field.type
+
+
+def normal_words(words, *jobs):
+    """The words with underscores in the names of flags, as in --device-target, true behind each bare switch, and
+    brackets around numbers or names with commas between them."""
+    hints = {name: hint for job in jobs for name, hint in flag_types(job)}
+    switches = {name for name, hint in hints.items() if bool in (hint, *get_args(hint))}
+    lists = {name for name, hint in hints.items() if "tuple" in str(hint) or hint == list[Choice]}
+    words = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word) for word in words]
+    words = [f"{word}=true" if word in switches and following.lower() not in ("true", "false", "null") else word
+             for word, following in zip(words, [*words[1:], ""])]
+    return [re.sub(r"^(--[^=]+=)?([^-\[{(].*,.*)$", r"\1[\2]", word) if {word.split("=")[0], before} & lists else word
+            for before, word in zip(["", *words], words)]
+
+
+def configs(words):
+    """The paths after --config that are files."""
+    for before, word in zip(["", *words], words):
+        path = pathlib.Path(word.removeprefix("--config="))
+        if (word.startswith("--config=") or before == "--config") and path.is_file():
+            yield path
+
+
+def filled(cls, options, name=""):
+    """A dataclass, and those in it, with the values of a parsed namespace."""
+    if not isinstance(options, Namespace):
+        raise ValueError(f"the configuration's {name} is {options!r}; write names and values below it")
+    types = {field.name: field.type for field in dataclasses.fields(cls)}
+    return cls(**{key: filled(hint, options[key], key) if dataclasses.is_dataclass(hint) else options[key]
+                  for key, hint in types.items()})
+
+
+def where(error):
+    """The line and the fault of a YAMLError, in words."""
+    mark = getattr(error, "problem_mark", None)
+    return f", line {mark.line + 1}: {error.problem}" if mark else ""
+
+
+def read_settings(path):
+    """The names and values in a YAML file.
+
+    Raises:
+        ValueError: it holds something else; the message names the file.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError(f"--config {path} is not UTF-8 text; save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"--config {path} is no YAML{where(error)}") from None
+    if settings is None:
+        raise ValueError(f"--config {path} is empty; --print_config prints what it may hold")
+    parts = {"": settings}
+    if isinstance(settings, dict):
+        parts |= {f" as {name}": settings[name] for name in ("data", "model", "train") if name in settings}
+    for place, part in parts.items():
+        if not isinstance(part, dict):
+            raise ValueError(f"--config {path} holds {part!r:.60}{place}; write names and values there, as "
+                             "--print_config does")
+    return settings
 
 
 def expected(hint):
@@ -14,6 +184,8 @@ def expected(hint):
         return f"{', '.join(get_args(hint)[:-1])} or {get_args(hint)[-1]}"
     if get_origin(hint) is tuple:
         return f"{len(get_args(hint))} numbers with commas between them"
+    if Choice in (hint, *get_args(hint)):
+        return ("names in brackets, " if get_origin(hint) is list else "a name, ") + "or '{name: {option: value}}'"
     if get_origin(hint) is dict:
         return "names and plain values, as in '{\"num_heads\": 4}'"
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text")
@@ -36,19 +208,16 @@ def did_you_mean(given, known):
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
-def explain(message, words, commands):
+def explain(message, words, parser):
     """One line for what jsonargparse says about a command line.
 
     Args:
         message (str): what it says.
         words (list[str]): the command line.
-        commands (dict): name -> its parser.
+        parser (ArgumentParser): the parser of its flags.
     """
-    name = words[0] if words else ""
-    if name not in commands:
-        wrong = f"there is no command {name}{did_you_mean(name, commands)}" if name else "no command is given"
-        return f"mindvit: {wrong} ({', '.join(commands)}; mindvit COMMAND --help tells more)"
-    actions = {flag[2:]: action for action in commands[name]._actions for flag in action.option_strings}
+    actions = {flag[2:]: action for action in parser._actions for flag in action.option_strings}
+    see = f"({parser.prog} --help lists the flags)"
 
     def takes(key):
         return expected(getattr(actions.get(key), "_typehint", str))
@@ -62,7 +231,7 @@ def explain(message, words, commands):
             what = f"{before.removesuffix('=true')} is {found[1]}; it takes true or false"
         else:
             what = f"{found[1]} is not expected"
-        what += f" (mindvit {name} --help lists the flags)"
+        return f"{what} {see}"
     elif found := re.match("Subcommand '.*' does not accept option '(.*)'", message):
         what = f"the configuration has {found[1]}, which is not known here{did_you_mean(found[1], actions)}"
     elif found := re.match('Parser key "([^"]+)":.*(?:Got|Given) value: (.*)', message, re.DOTALL):
@@ -72,7 +241,7 @@ def explain(message, words, commands):
     elif found := re.match("the following arguments are required: (.*)", message):
         missing = [last_part(key) for key in found[1].split(", ")]
         what = f"missing: {', '.join(f'--{key}' if key in actions else key for key in missing)}"
-        what += f" (mindvit {name} --help tells more)"
+        what += f" {see}"
     else:
         what = " ".join(message.split()).replace('Parser key "config"', "--config")
-    return f"mindvit {name}: {what}"
+    return what

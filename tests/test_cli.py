@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from mindvit import (
     VARIANTS,
     PredictJob,
+    cli,
     create_model,
     evaluate,
     from_checkpoint,
@@ -25,7 +26,7 @@ from mindvit import (
     train,
 )
 from mindvit.checkpoints.libraries.timm import timm_preparation
-from mindvit.cli import JOBS, main
+from mindvit.cli import main
 from mindvit.inference.prediction import copy_names
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from mindvit.training.loop import CONFIG_HEADER
@@ -170,22 +171,28 @@ CALLS = [{"class_path": "os.system", "init_args": {"command": "touch imported"}}
 
 def test_nothing_in_a_config_or_flag_is_imported_or_called(monkeypatch, capsys):
     """Wherever a value can stand, one that asks jsonargparse for an object of a class does nothing."""
-    monkeypatch.setattr("mindvit.cli.JOBS", {name: (JOBS["train"][0], job) for name, (_, job) in JOBS.items()})
-    monkeypatch.setattr("mindvit.training.loop.train", lambda job: reached.append(job))
+    for name in ("train", "eval", "predict"):
+        def reach(job: cli.job_of(name)):
+            """Keeps the job."""
+            reached.append(job)
+
+        monkeypatch.setitem(cli.COMMANDS, name, reach)
     monkeypatch.syspath_prepend("")
     pathlib.Path("evil.py").write_text(EVIL)
     reached, tried = [], 0
     for call in CALLS:
         text, name = json.dumps(call), call["class_path"]
         flags = [[f"--{flag}", text] for flag in (
-            "config", "data", "model", "train", "data.root", "data.crop_scale", "data.mean", "model.name",
-            "model.overrides", "model.overrides.x", "model.overrides.x.y", "train.epochs", "checkpoint", "out",
-            "ckpt_dir")]
+            "config", "data", "model", "train", "data.root", "data.augment", "data.mean", "model.name",
+            "model.overrides", "model.overrides.x", "model.overrides.x.y", "train.epochs", "train.optimizer",
+            "checkpoint", "out", "ckpt_dir")]
         flags += [["--data.class_path", name], ["--data", name], ["--data.help", name], ["--model.overrides", name],
                   ["--model.overrides.class_path", name], ["--model.overrides.x.class_path", name]]
         flags += [["--model.overrides", json.dumps({"x": value})] for value in (call, {"y": call}, [call])]
         contents = [call, {"data": call}, {"model": call}, {"train": call}, {"data": {"root": call}},
-                    {"data": {"crop_scale": [call, 1]}}, {"model": {"overrides": call}},
+                    {"data": {"augment": [call, "flip"]}}, {"data": {"augment": [{"flip": call}]}},
+                    {"train": {"optimizer": call}}, {"train": {"schedule": {"step": call}}},
+                    {"model": {"overrides": call}},
                     {"model": {"overrides": {"x": call}}}, {"model": {"overrides": {"x": {"y": call}}}},
                     {"model": {"overrides": {"x": [call]}}}, {"paths": [call]}, {"checkpoint": call}]
         for i, content in enumerate(contents):
@@ -252,7 +259,7 @@ def test_switches_stand_alone_or_with_a_value(words, expected, capsys):
     ("train --config broken.yaml", "--config broken.yaml is no YAML, line "),
     ("tran", "mindvit: there is no command tran; did you mean train? (quickstart, train, eval, predict, models,"),
     ("", "mindvit: no command is given (quickstart, train, eval, predict, models,"),
-    ("convert a", "mindvit convert: missing: target, --format (mindvit convert --help tells more)"),
+    ("convert a", "mindvit convert: missing: target, --format (mindvit convert --help lists the flags)"),
     ("train foo", "mindvit train: foo is not expected"), ("models -x", "mindvit models: -x is not expected"),
 ])
 def test_a_wrong_command_line_is_one_line(words, expected, capfd):
@@ -264,13 +271,13 @@ def test_a_wrong_command_line_is_one_line(words, expected, capfd):
     assert printed.out == "" and printed.err.count("\n") == 1 and expected in printed.err, printed
 
 
-@pytest.mark.parametrize("words", ["--data.crop_scale 0.5,1", "--data.crop_scale=0.5,1", "--data.crop-scale 0.5,1.0",
-                                   "--data.crop_scale [0.5,1]"])
+@pytest.mark.parametrize("words", ["--data.std 0.5,1,1", "--data.std=0.5,1,1", "--data.std 0.5,1.0,1",
+                                   "--data.std [0.5,1,1]"])
 def test_numbers_with_commas_need_no_brackets(words, capsys):
     with pytest.raises(SystemExit):
         main(["train", *words.split(), "--data.mean", "0.1,0.2,0.3", "--out", "a,b", "--print_config"])
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed["data"]["crop_scale"] == [0.5, 1.0] and printed["data"]["mean"] == [0.1, 0.2, 0.3]
+    assert printed["data"]["std"] == [0.5, 1.0, 1.0] and printed["data"]["mean"] == [0.1, 0.2, 0.3]
     assert printed["out"] == "a,b"
 
 

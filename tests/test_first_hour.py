@@ -82,7 +82,7 @@ def test_the_walk_runs_as_written(walk):
     for text, run in ((more, "pets-2"), (changed, "pets-3")):
         assert f"runs/{run}/best.ckpt" in text and "replaced     0" in text
     settings = (folder / "pets.yaml").read_text()
-    assert "rotation: 10\n" in settings and "random_crop: false\n" in settings
+    assert "augment:\n  - resize\n  - flip\n  - rotation: 10\n" in settings
     assert "timm prepares images with opening 'plain'" in "".join(converted)
 
 

@@ -8,8 +8,8 @@ import mindvit
 
 HOME = pathlib.Path(mindvit.__file__).parent
 # Each room may import from those before it.
-ORDER = ["files", "download", "imagenet", "preprocessing", "config", "kernels", "models", "checkpoints", "zoo", "data",
-         "runtime", "device", "visualize", "training", "inference", "demo", "flags", "cli"]
+ORDER = ["files", "download", "choices", "imagenet", "preprocessing", "kernels", "models", "checkpoints", "data",
+         "optim", "config", "zoo", "runtime", "device", "visualize", "training", "inference", "demo", "flags", "cli"]
 
 
 def imports():

@@ -179,7 +179,7 @@ def test_o2_runs_in_float16_and_agrees_with_o0():
 
 
 def job(digits, out, **changes):
-    return TrainJob(**{"data": DataConfig(str(digits), crop_scale=(0.6, 1.0), flip=0.0), "out": str(out),
+    return TrainJob(**{"data": DataConfig(str(digits), augment=[{"random_crop": [0.6, 1.0]}]), "out": str(out),
                        "model": ModelConfig("vit_t_16", image_size=32, overrides=TINY_OVERRIDES),
                        "train": TrainConfig(epochs=3, batch_size=20, lr=3e-3, seed=7), **changes})
 

@@ -1,16 +1,20 @@
 """The image operations of training, evaluation and prediction, as published for the Vision suite's ViT and as any
 weights need them."""
-from mindspore.dataset import vision
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from mindspore.dataset import Dataset, vision
 from PIL import Image
 
-from mindvit.data.images import encode, open_rgb, read_image, to_rgb
+from mindvit.choices import Choice, choose
+from mindvit.data.augment import AUGMENTATIONS, INTERPOLATIONS, SIZING
+from mindvit.data.images import open_rgb, read_image, to_rgb
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, pair, prepare_pixels, resize_target
 
-# Bicubic is Pillow's, with antialiasing.
-INTERPOLATIONS = {"bilinear": vision.Inter.LINEAR, "bicubic": vision.Inter.PILCUBIC, "nearest": vision.Inter.NEAREST}
 
-
-def prepare_image(image, size, preprocessing):
+def prepare_image(image: str | os.PathLike | Image.Image, size: int | tuple[int, int],
+                  preprocessing: Preprocessing) -> np.ndarray:
     """One image as a network takes it: the way of evaluation, prediction and Python alike.
 
     `network(mindspore.Tensor(prepare_image("cat.jpg", 224, network.preprocessing))[None])` gives its logits.
@@ -30,20 +34,24 @@ def prepare_image(image, size, preprocessing):
         >>> prepare_image("cat.jpg", 224, Preprocessing()).shape
         (3, 224, 224)
     """
-    opened, opening = isinstance(image, Image.Image), preprocessing.opening
-    if preprocessing.resizer == "mindspore" and opening == "seen" and not opened:
-        image = read_image(image)
-    else:
-        image = to_rgb(image, opening) if opened else open_rgb(image, opening)
-        if preprocessing.resizer != "mindspore":
-            return prepare_pixels(image, size, preprocessing)
-        image = encode(image)
-    for operation in operations(size, preprocessing):
+    image = to_rgb(image, preprocessing.opening) if isinstance(image, Image.Image) else opened(image, preprocessing)
+    if preprocessing.resizer != "mindspore":
+        return prepare_pixels(image, size, preprocessing)
+    _, *others = operations(size, preprocessing)
+    image = np.asarray(image)
+    for operation in others:
         image = operation(image)
     return image
 
 
-def operations(size, preprocessing):
+def opened(file, preprocessing):
+    """An image file as the PIL.Image of mode "RGB" that `prepare_image` prepares, decoded once."""
+    if preprocessing.resizer == "mindspore" and preprocessing.opening == "seen":
+        return Image.fromarray(vision.Decode()(read_image(file)))
+    return open_rgb(file, preprocessing.opening)
+
+
+def operations(size: int | tuple[int, int], preprocessing: Preprocessing) -> list:
     """MindSpore's operations for a Preprocessing whose resizer is "mindspore".
 
     Args:
@@ -62,40 +70,42 @@ def operations(size, preprocessing):
             *finish(preprocessing.mean, preprocessing.std)]
 
 
-def train_transform(size, scale=(0.08, 1.0), ratio=(0.75, 1.333), flip=0.5, mean=IMAGENET_MEAN, std=IMAGENET_STD,
-                    rotation=0.0, random_crop=True):
-    """Operations for training: a random part of the image, resized to `size`, mirrored with probability `flip`, and
-    rotated about its centre by at most `rotation` degrees, the corners then black.
+def train_transform(size: int | tuple[int, int], augment: Sequence[Choice] = ("random_crop", "flip"),
+                    mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> list:
+    """Operations for training: the named augmentations of `mindvit.data.augment` in their order, then mean and std.
 
     Args:
         size: pixels of the output, one int or (height, width).
-        scale: least and largest part of the image's area to crop.
-        ratio: least and largest width / height of the crop.
-        flip: probability of a horizontal flip.
+        augment: names, or {name: {option: value}}; one of them makes images of one size: random_crop, resize or
+            simple_crop.
         mean, std: of the three RGB channels, for values scaled to 0..1.
-        rotation: largest angle, in degrees, to either side.
-        random_crop: False takes the whole image, proportions not kept.
 
     Returns:
         list of operations from encoded bytes to float32 (3, height, width).
 
     Raises:
-        ValueError: rotation is outside [0, 180].
+        ValueError: there is no such augmentation or option, an option is out of its range, or nothing makes images of
+            one size.
 
     Example:
-        >>> data = ImageNet("dataset", "train", transform=train_transform(96, rotation=10), batch_size=4)
+        >>> data = ImageNet("dataset", transform=train_transform(96, ["resize", {"rotation": 10}]), batch_size=4)
         >>> data.run().output_shapes()[0]
         [4, 3, 96, 96]
     """
-    if not 0 <= rotation <= 180:
-        raise ValueError(f"rotation is {rotation}; it lies in [0, 180] degrees")
-    resized = ([vision.RandomCropDecodeResize(size, scale=scale, ratio=ratio)] if random_crop else
-               [vision.Decode(), vision.Resize(list(pair(size)))])
-    rotated = [vision.RandomRotation(rotation, vision.Inter.BILINEAR)] if rotation else []
-    return [*resized, vision.RandomHorizontalFlip(flip), *rotated, *finish(mean, std)]
+    chosen = [choose(choice, AUGMENTATIONS, "augment") for choice in augment]
+    if not any(part.func in SIZING for part in chosen):
+        raise ValueError(f"augment is {list(augment)}, after which images have different sizes; begin with one of "
+                         f"{', '.join(part.__name__ for part in SIZING)}")
+    first, *others = [operation for part in chosen for operation in part(pair(size))]
+    if isinstance(first, vision.RandomResizedCrop):  # the same crops; of a large JPEG, only they are decoded
+        opened = [vision.RandomCropDecodeResize(first.size, first.scale, first.ratio, first.interpolation)]
+    else:
+        opened = [vision.Decode(), first]
+    return [*opened, *others, *finish(mean, std)]
 
 
-def eval_transform(size, crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear"):
+def eval_transform(size: int | tuple[int, int], crop_fraction: float = 0.875, mean: Sequence[float] = IMAGENET_MEAN,
+                   std: Sequence[float] = IMAGENET_STD, interpolation: str = "bilinear") -> list:
     """Operations for evaluation: resize to `size` / `crop_fraction`, then crop the centre.
 
     Args:
@@ -118,7 +128,8 @@ def eval_transform(size, crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_S
     return operations(size, Preprocessing(mean, std, crop_fraction, interpolation))
 
 
-def predict_transform(size, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear"):
+def predict_transform(size: int | tuple[int, int], mean: Sequence[float] = IMAGENET_MEAN,
+                      std: Sequence[float] = IMAGENET_STD, interpolation: str = "bilinear") -> list:
     """Operations for prediction: the whole image resized to `size`, proportions not kept.
 
     Args:
@@ -137,7 +148,7 @@ def predict_transform(size, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation=
     return operations(size, Preprocessing(mean, std, 1.0, interpolation, resize_mode="squash"))
 
 
-def infer_transform(dataset, columns_list, resize):
+def infer_transform(dataset: Dataset, columns_list: Sequence[str], resize: int | tuple[int, int]) -> Dataset:
     """Map a data set of encoded images, such as one over `DatasetGenerator`, to batches of one for prediction.
 
     Args:

@@ -13,11 +13,11 @@ from mindvit.config import TrainJob, check_job
 from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.device import build_model, use_device
 from mindvit.files import replacing, write_json
+from mindvit.optim.optimizers import build_optimizer
+from mindvit.optim.schedule import learning_rates
 from mindvit.training.callbacks import EpochRecords, KeepWeights, print_validation, progress, write_metrics
 from mindvit.training.loss import CountedLoss, CrossEntropySmooth
 from mindvit.training.metrics import accuracies, validation_metrics
-from mindvit.training.optim import build_optimizer
-from mindvit.training.schedule import learning_rates
 from mindvit.visualize import save_curves
 from mindvit.zoo import build_network, image_size, use_preprocessing
 
@@ -66,7 +66,7 @@ def numbered(path):
     yield from (pathlib.Path(f"{path}-{number}") for number in itertools.count(2))
 
 
-def train(job):
+def train(job: TrainJob) -> dict:
     """Trains a network, validates it after every epoch, and leaves a run folder.
 
     Args:
@@ -111,15 +111,13 @@ def train(job):
     use_preprocessing(network, job.data)
     # What is trained here is trained on images as a person sees them, and predicts as it is validated.
     prepare = network.preprocessing = dataclasses.replace(network.preprocessing, opening="seen", predict_squash=False)
-    sets["train"].transform = train_transform(image_size(network), job.data.crop_scale, job.data.crop_ratio,
-                                              job.data.flip, prepare.mean, prepare.std, job.data.rotation,
-                                              job.data.random_crop)
+    sets["train"].transform = train_transform(image_size(network), job.data.augment, prepare.mean, prepare.std)
     for split in sets.keys() - {"train"}:
         sets[split].resize, sets[split].preprocessing = image_size(network), prepare
     train_set, val_set = sets["train"].run(), sets["val"].run()
 
     steps = train_set.get_dataset_size()
-    lr = learning_rates(job.train.lr, job.train.epochs, steps, job.train.warmup_epochs)
+    lr = learning_rates(job.train.lr, job.train.epochs, steps, job.train.warmup_epochs, job.train.schedule)
     loss = CountedLoss(CrossEntropySmooth(smooth_factor=job.train.smooth_factor, num_classes=network.num_classes))
     optimizer = build_optimizer(job.train, network.trainable_params(), lr)
     model = build_model(network, device, loss, optimizer, validation_metrics(network.num_classes))

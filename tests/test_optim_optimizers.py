@@ -8,7 +8,8 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 from mindvit import AdamW, TrainConfig, ViT, learning_rates
-from mindvit.training.optim import build_optimizer, is_decayed
+from mindvit.optim.groups import is_decayed
+from mindvit.optim.optimizers import build_optimizer
 
 STEPS, DECAY = 30, 0.3
 RATES = learning_rates(0.05, 3, 10, 1)
@@ -67,6 +68,54 @@ def test_adamw_is_the_formula(mode, rates):
     assert 0 < np.abs(half["weight"] - expected[0]).max() < 0.02
 
 
+def moved(name, values, gradients, state, t, lr, decay):
+    """One step of another optimizer, by its paper, in float64."""
+    if name == "sgd":  # with the decay in the gradient, as in Sutskever et al., 2013, without dampening
+        for i, (value, g) in enumerate(zip(values, gradients)):
+            state[i] = 0.9 * state.get(i, 0) + g + decay[i] * value
+            values[i] = value - lr * state[i]
+    elif name == "lion":  # Chen et al., 2023, algorithm 2
+        for i, (value, g) in enumerate(zip(values, gradients)):
+            m = state.get(i, 0)
+            values[i] = value - lr * (np.sign(0.9 * m + 0.1 * g) + decay[i] * value)
+            state[i] = 0.99 * m + 0.01 * g
+    else:  # You et al., 2020, algorithm 2
+        for i, (value, g) in enumerate(zip(values, gradients)):
+            m, v = state.get(i, (0, 0))
+            state[i] = m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            r = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-6) + decay[i] * value
+            values[i] = value - lr * np.linalg.norm(value) / np.linalg.norm(r) * r
+
+
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
+@pytest.mark.parametrize("name", ["sgd", "lion", "lamb"])
+def test_the_other_optimizers_are_their_formulas(name, mode):
+    weight, bias, batches = start()
+    bias = bias + 0.5
+    ms.set_context(mode=mode)
+    network = Two(weight, bias)
+    rates = [rate / 5 for rate in RATES]
+    optimizer = build_optimizer(TrainConfig(optimizer=name, weight_decay=DECAY), network.trainable_params(), rates)
+    train = nn.TrainOneStepCell(network, optimizer).set_train()
+    values, state = [weight, bias], {}
+    for t, (x, lr) in enumerate(zip(batches, rates), 1):
+        train(Tensor(x, ms.float32))
+        out = 2 * (x @ values[0] + values[1]) / 12
+        moved(name, values, (x.T @ out + 0.4 * values[0] ** 3, out.sum(0)), state, t, lr, (DECAY, 0))
+    assert np.abs(values[0] - weight).max() > 0.05
+    for parameter, right in zip((network.weight, network.bias), values):
+        np.testing.assert_allclose(parameter.asnumpy(), right, rtol=1e-4, atol=1e-5)
+
+
+def test_options_reach_the_optimizer():
+    weight, bias, _ = start()
+    parameters = Two(weight, bias).trainable_params()
+    adamw = build_optimizer(TrainConfig(optimizer={"adamw": {"beta2": 0.95}}, weight_decay=0.1), parameters, 1e-3)
+    assert type(adamw) is AdamW and adamw.beta2 == 0.95 and adamw.decay_flags == (True, False)
+    sgd = build_optimizer(TrainConfig(optimizer={"sgd": {"momentum": 0.5, "nesterov": True}}), parameters, 1e-3)
+    assert float(sgd.momentum.asnumpy()) == 0.5 and sgd.use_nesterov
+
+
 @pytest.mark.libraries
 def test_adamw_is_pytorchs():
     import torch
@@ -97,7 +146,7 @@ def test_weight_decay_is_adamws():
     parameters = Two(weight, bias).trainable_params()
     with pytest.raises(ValueError, match="train.weight_decay is 0.05, but adam has none; add --train.optimizer adamw"):
         build_optimizer(TrainConfig(weight_decay=0.05), parameters, 1e-3)
-    with pytest.raises(ValueError, match="weight_decay is -0.05; it is at least 0"):
+    with pytest.raises(ValueError, match="weight_decay is -0.05, but it is at least 0"):
         build_optimizer(TrainConfig(optimizer="adamw", weight_decay=-0.05), parameters, 1e-3)
     assert type(build_optimizer(TrainConfig(), parameters, 1e-3)) is nn.Adam
 
@@ -106,7 +155,7 @@ QUIET = """
 import mindspore, numpy
 from mindspore import Parameter, Tensor
 from mindvit import TrainConfig
-from mindvit.training.optim import build_optimizer
+from mindvit.optim.optimizers import build_optimizer
 
 build_optimizer(TrainConfig(), [Parameter(Tensor(numpy.ones(3, numpy.float32)), "a")], 1e-3)
 mindspore.log.warning("FusedSparseAdam and other warnings")

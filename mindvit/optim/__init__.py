@@ -1,0 +1,1 @@
+"""How weights move: optimizers, their groups of parameters, and the learning rate of each step."""

@@ -1,0 +1,81 @@
+"""A script's flags, in full and in short, and what is wrong with them."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from mindvit import DataConfig, EvalJob, ModelConfig, PredictJob, TrainConfig, TrainJob, from_flags
+
+JOB = TrainJob(data=DataConfig("photos", workers=8, augment=["resize"]), model=ModelConfig("vit_s_16"),
+               train=TrainConfig(epochs=7, optimizer={"adamw": {"eps": 1e-6}}), checkpoint="a.ckpt", out="runs/a")
+
+
+def test_without_flags_the_job_stays_as_it_is():
+    assert from_flags(JOB, []) == JOB
+    assert from_flags(TrainJob(), []) == TrainJob()
+    assert from_flags(PredictJob(paths=["a", "b"]), []) == PredictJob(paths=["a", "b"])
+
+
+@pytest.mark.parametrize("words, changes", [
+    ("--epochs 3", {"train.epochs": 3}), ("--train.epochs=3", {"train.epochs": 3}),
+    ("--data-root x", {"data.root": "x"}), ("--data x", {"data.root": "x"}), ("--root=x", {"data.root": "x"}),
+    ("--model vit_t_16 --image-size 32", {"model.name": "vit_t_16", "model.image_size": 32}),
+    ("--lr 1e-3 --batch-size 4 --workers 1", {"train.lr": 1e-3, "train.batch_size": 4, "data.workers": 1}),
+    ("--amp-level O2 --device-target CPU --out runs/b", {"amp_level": "O2", "device_target": "CPU", "out": "runs/b"}),
+    ("--augment random_crop,flip", {"data.augment": ["random_crop", "flip"]}),
+    ("--augment [resize,{rotation:\x0010}]", {"data.augment": ["resize", {"rotation": 10}]}),
+    ("--optimizer sgd", {"train.optimizer": "sgd"}), ("--mean 0.1,0.2,0.3", {"data.mean": (0.1, 0.2, 0.3)}),
+    ("--pretrained", {"model.pretrained": True}), ("--overrides.keep_prob 0.9", {}),
+])
+def test_flags_change_the_job(words, changes):
+    words = [word.replace("\0", " ") for word in words.split()]
+    if not changes:
+        with pytest.raises(SystemExit):  # a part of a name is no name
+            from_flags(JOB, words)
+        return
+    job = from_flags(JOB, words)
+    for name, value in changes.items():
+        part, _, field = name.rpartition(".")
+        whole = getattr(job, part) if part else job
+        assert getattr(whole, field) == value
+        restored = dataclasses.replace(whole, **{field: getattr(getattr(JOB, part) if part else JOB, field)})
+        job = dataclasses.replace(job, **{part: restored}) if part else restored
+    assert job == JOB  # and nothing else
+
+
+@pytest.mark.parametrize("words, expected", [
+    ("--epoch 3", "there is no flag --epoch; did you mean --train.epochs?"),
+    ("--epochs x", "--train.epochs is x; it takes a whole number"), ("--epochs", "--train.epochs needs a value"),
+    ("--optimizer adamx", "optimizer is 'adamx'; did you mean adam?"), ("stray", "stray is not expected"),
+    ("--augment 3", "--data.augment is 3; it takes names in brackets"),
+    ("--config key.yaml", "trian.lr"), ("--config broken.yaml", "broken.yaml is no YAML"),
+])
+def test_a_wrong_flag_is_one_line_and_status_2(words, expected, capsys, tmp_path):
+    (tmp_path / "key.yaml").write_text("trian: {lr: 1}")
+    (tmp_path / "broken.yaml").write_text("train: [")
+    with pytest.raises(SystemExit) as stopped:
+        from_flags(JOB, [str(tmp_path / word) if word.endswith(".yaml") else word for word in words.split()])
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2 and not printed.out
+    assert expected in printed.err and printed.err.count("\n") == 1, printed.err
+
+
+def test_a_config_file_stands_between_the_job_and_the_flags(tmp_path):
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump({"train": {"epochs": 2, "lr": 0.5}}))
+    job = from_flags(JOB, ["--config", str(tmp_path / "job.yaml"), "--lr", "0.25"])
+    assert job == dataclasses.replace(JOB, train=dataclasses.replace(JOB.train, epochs=2, lr=0.25))
+
+
+def test_words_of_prediction_are_its_paths():
+    assert from_flags(PredictJob(paths=["a"], top_k=2), ["b", "c", "--top-k", "3"]) == \
+        PredictJob(paths=["b", "c"], top_k=3)
+    assert from_flags(EvalJob(), ["--batch-size", "3", "--per-class"]) == EvalJob(batch_size=3, per_class=True)
+
+
+def test_help_lists_the_flags_with_the_jobs_own_defaults(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        from_flags(JOB, ["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert not stopped.value.code and "default: 7" in printed and "--train.epochs" in printed
+    assert "There are adam, adamw, sgd, lion, lamb." in printed

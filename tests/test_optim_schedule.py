@@ -1,0 +1,30 @@
+"""The learning rate of each step, by its formula."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mindvit import learning_rates
+
+
+def test_step_and_constant():
+    rates = learning_rates(0.8, 7, 5, 1, {"step": {"every": 2, "factor": 0.5}})
+    assert rates[:5] == pytest.approx([0.16, 0.32, 0.48, 0.64, 0.8])
+    assert rates[5:] == pytest.approx(np.repeat([0.8, 0.4, 0.2], 10))  # after the warm-up, epochs count from 0
+    assert learning_rates(0.8, 2, 3, schedule="constant") == [0.8] * 6
+
+
+def test_a_cosine_falls_to_the_share_asked_for():
+    rates = learning_rates(2.0, 4, 25, schedule={"cosine": 0.1})
+    assert rates[0] == 2.0 and rates[50] == pytest.approx(1.1) and min(rates) == rates[-1]
+    assert rates[99] == pytest.approx(0.2 + 0.9 * (1 + math.cos(0.99 * math.pi)))
+
+
+@pytest.mark.parametrize("words, message", [
+    ({"warmup_epochs": 3}, "warmup_epochs is 3; it lies in"), ({"schedule": "cosin"}, "did you mean cosine?"),
+    ({"schedule": {"step": {"gamma": 1}}}, "step has no option 'gamma'"),
+])
+def test_wrong_schedules_are_refused(words, message):
+    with pytest.raises(ValueError, match=message):
+        learning_rates(0.1, 3, 5, **words)
