@@ -8,7 +8,8 @@ import mindspore as ms
 import numpy as np
 
 from mindvit.config import PredictJob, check_job
-from mindvit.data import open_rgb, prepare_image, read_dataset
+from mindvit.data import prepare_image, read_dataset
+from mindvit.data.transforms import opened
 from mindvit.device import build_model, choose_target, use_device
 from mindvit.files import write_json
 from mindvit.visualize import show_result
@@ -19,21 +20,24 @@ FEW_IMAGES = 4  # ViT-B/16 on two cores: 0.5 s an image without a graph, 0.13 s 
 
 
 def batches(files, size, preprocessing, batch_size):
-    """Yields (files, images (B, 3, H, W), errors {file: reason}) for each group of batch_size files.
+    """Yields (records, images (B, 3, H, W)) for each group of batch_size files: a record has the file's path and, as
+    it was opened, its image, or the error.
 
     Every B is the same, so that one graph serves all: where images are missing, zeros stand behind the others.
     """
     batch_size = min(batch_size, len(files))
     for i in range(0, len(files), batch_size):
-        group, images, errors = files[i:i + batch_size], [], {}
-        for file in group:
+        records, images = [], []
+        for file in files[i:i + batch_size]:
             try:
-                images.append(prepare_image(file, size, preprocessing))
+                image = opened(file, preprocessing)
+                images.append(prepare_image(image, size, preprocessing))
+                records.append({"path": file, "image": image})
             except (OSError, ValueError, RuntimeError) as error:
-                errors[file] = str(error)
+                records.append({"path": file, "error": str(error)})
         if images:
             images += [np.zeros_like(images[0])] * (batch_size - len(images))
-        yield group, np.array(images, np.float32), errors
+        yield records, np.array(images, np.float32)
 
 
 def copy_names(files):
@@ -70,19 +74,18 @@ def shortened(label):
     return label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL - 3]}..."
 
 
-def annotated_copy(file, name, predictions, folder):
-    """Writes the image with its predictions to a new file in the folder, never over another; returns its path."""
+def annotated_copy(image, name, predictions, folder):
+    """Writes an image with its predictions to a new file in the folder, never over another; returns its path."""
     names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
     target = next(path for path in (folder / f"{name}.jpg" for name in names) if not path.exists())
     lines = {f"{shortened(p['label'])} ({p['index']})": p["probability"] for p in predictions}
-    image = open_rgb(file)
     scale = max(1, round(320 / image.width))  # on a small image the text would hide everything
     image = image.resize((image.width * scale, image.height * scale), 0)
     show_result(np.asarray(image), lines, out_file=target)
     return target
 
 
-def predict(job):
+def predict(job: PredictJob) -> list[dict]:
     """Predicts images, writes annotated copies, prints and returns one record an image.
 
     Args:
@@ -122,17 +125,15 @@ def predict(job):
     print(preprocessing.describe(size), flush=True)
     model = build_model(network.set_train(False), device)
     copies, records = copy_names(files), []
-    for group, images, errors in batches(files, size, preprocessing, job.batch_size):
+    for group, images in batches(files, size, preprocessing, job.batch_size):
         logits = iter(model.predict(ms.Tensor(images)).asnumpy() if len(images) else ())
-        for file in group:
-            if file in errors:
-                record = {"path": file, "error": errors[file]}
-            else:
-                predictions = most_likely(next(logits), names, job.top_k)
-                annotated = annotated_copy(file, copies[file], predictions, pathlib.Path(job.out))
-                record = {"path": file, "predictions": predictions, "annotated": str(annotated)}
-            records.append(record)
+        for record in group:
+            if image := record.pop("image", None):
+                record["predictions"] = most_likely(next(logits), names, job.top_k)
+                copy = annotated_copy(image, copies[record["path"]], record["predictions"], pathlib.Path(job.out))
+                record["annotated"] = str(copy)
             print(in_words(record), flush=True)
+        records += group
     if job.json:
         write_json(records, job.json)
     return records
