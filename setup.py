@@ -16,7 +16,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["mindvit", "mindvit.*"]),
-    package_data={"mindvit": ["imagenet1k_classes.tsv"], "mindvit.data": ["digits.npz"],
+    package_data={"mindvit": ["imagenet1k_classes.tsv", "py.typed"], "mindvit.data": ["digits.npz"],
                   "mindvit.checkpoints.libraries": ["timm_preparation.tsv"]},
     install_requires=[
         "mindspore>=2.7",
@@ -30,7 +30,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "hypothesis", "scikit-learn", "scikit-image", "ruff"],
+        "test": ["pytest", "hypothesis", "scikit-learn", "scikit-image", "ruff", "mypy"],
         # other libraries' models, for the tests marked `libraries`
         "libraries": ["transformers", "torch==2.13.0", "vit-pytorch"],
     },

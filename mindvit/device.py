@@ -5,7 +5,8 @@ import functools
 import logging
 
 import mindspore as ms
-from mindspore.train import Model
+from mindspore import nn
+from mindspore.train import Metric, Model
 
 from mindvit.runtime.graphs import keep_graphs
 
@@ -52,7 +53,8 @@ def choose_target(device_target):
     return next(target for target in ("Ascend", "GPU", "CPU") if available(target))
 
 
-def use_device(device_target="auto", amp_level=None, data_sink=None, mode=None, keep_graphs=False):
+def use_device(device_target: str = "auto", amp_level: str | None = None, data_sink: bool | None = None,
+               mode: str | None = None, keep_graphs: bool = False) -> Device:
     """Sets MindSpore's device and mode, prints what was chosen and why.
 
     Args:
@@ -92,7 +94,8 @@ def use_device(device_target="auto", amp_level=None, data_sink=None, mode=None, 
     return device
 
 
-def build_model(network, device, loss=None, optimizer=None, metrics=None):
+def build_model(network: nn.Cell, device: Device, loss: nn.Cell | None = None, optimizer: nn.Optimizer | None = None,
+                metrics: dict[str, Metric] | set[str] | None = None) -> Model:
     """A `mindspore.train.Model` at the device's precision, for training (with an optimizer), evaluating or predicting.
 
     On the CPU, mixed precision runs without a dynamic loss scale, which MindSpore refuses there. Compiled graphs are

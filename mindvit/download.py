@@ -13,6 +13,8 @@ import zipfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
+from mindvit.files import StrPath
+
 IMAGENET_SUBSET_URL = ("https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
                        "vit_imagenet_dataset.zip")
 OLDER_SUBSET_URL = ("https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
@@ -32,7 +34,7 @@ class DownloadError(OSError):
     """
 
 
-def download_file(url, path, size=None, sha256=None):
+def download_file(url: str, path: StrPath, size: int | None = None, sha256: str | None = None) -> Path:
     """Fetch `url` to `path` with the `download` package, unless the file is there.
 
     The transfer goes to a temporary folder beside `path`, is checked and then renamed, so that `path` is complete or
@@ -66,7 +68,7 @@ def download_file(url, path, size=None, sha256=None):
     return path
 
 
-def extract_archive(archive, target):
+def extract_archive(archive: StrPath, target: StrPath) -> Path:
     """Unpack a zip or tar archive (plain, gz, bz2 or xz) into the folder `target`.
 
     All names are checked before anything is written. Unpacking goes to a temporary folder in `target`; then what is new
@@ -90,8 +92,8 @@ def extract_archive(archive, target):
     """
     archive, target = Path(archive), Path(target)
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".extract-", dir=target) as temporary:
-        temporary = Path(temporary)
+    with tempfile.TemporaryDirectory(prefix=".extract-", dir=target) as folder:
+        temporary = Path(folder)
         try:
             unpack(archive, temporary)
         except Exception as error:  # zipfile, tarfile, gzip, bz2 and lzma have no error in common
@@ -112,7 +114,8 @@ class DownLoad:
         >>> DownLoad().download_and_extract_archive("https://example.org/pictures.zip", "downloads")
     """
 
-    def download_and_extract_archive(self, url, download_path, extract_path=None, filename=None):
+    def download_and_extract_archive(self, url: str, download_path: StrPath, extract_path: StrPath | None = None,
+                                     filename: str | None = None) -> None:
         """Fetch an archive, unless it is there, and unpack it.
 
         Args:
@@ -129,7 +132,7 @@ class DownLoad:
         extract_archive(download_file(url, archive), download_path if extract_path is None else extract_path)
 
 
-def download_imagenet_subset(root="dataset"):
+def download_imagenet_subset(root: StrPath = "dataset") -> Path:
     """Fetch the subset of ImageNet that the tutorial uses (about 513 MB), unless `root` is there.
 
     The archive is kept beside `root`; one that is there, under the name of either of its two addresses, is used. Where

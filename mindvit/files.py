@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 
+StrPath = str | os.PathLike[str]  # what `open` takes for a file or folder
+
 
 @contextlib.contextmanager
 def replacing(path):

@@ -4,11 +4,13 @@ import io
 import tarfile
 from pathlib import Path
 
+from mindvit.files import StrPath
+
 DEVKIT = "ILSVRC2012_devkit_t12"
 
 
 @functools.cache
-def imagenet_classes():
+def imagenet_classes() -> tuple[tuple[str, str], ...]:
     """Return the 1,000 classes as a tuple of (wnid, names) pairs; the position is the label, names are comma-separated.
 
     Source: imagenet1k_classes.tsv beside this file.
@@ -18,10 +20,10 @@ def imagenet_classes():
         ('n02107142', 'Doberman, Doberman pinscher')
     """
     lines = Path(__file__).with_name("imagenet1k_classes.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    return tuple(tuple(line.split("\t")[1:]) for line in lines)
+    return tuple((wnid, names) for _, wnid, names in (line.split("\t") for line in lines))
 
 
-def index2label(root=None):
+def index2label(root: StrPath | None = None) -> dict[int, str]:
     """Map each of the 1,000 labels to its first name, as in {236: "Doberman"}.
 
     Args:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 from scipy import sparse
 
+Size = int | tuple[int, int]  # pixels: of both sides, or (height, width)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # The interpolations of each resizer. Only MindSpore's bilinear and TensorFlow's do not average what they shrink.
@@ -45,8 +46,8 @@ class Preprocessing:
         'images as a person sees them, short side to 248, centre 224 x 224; bicubic of mindspore; mean 0.485 ...'
     """
 
-    mean: tuple = IMAGENET_MEAN
-    std: tuple = IMAGENET_STD
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
     crop_fraction: float = 0.875
     interpolation: str = "bilinear"
     resize_mode: str = "crop"
@@ -54,7 +55,7 @@ class Preprocessing:
     opening: str = "seen"
     predict_squash: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("mean", "std"):  # lists, where they come from JSON
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
         for name, known in (("resize_mode", RESIZE_MODES), ("resizer", RESIZERS), ("opening", OPENINGS)):
@@ -70,19 +71,19 @@ class Preprocessing:
         if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
             raise ValueError(f"mean is {self.mean} and std {self.std}; each has three numbers, those of std above 0")
 
-    def for_prediction(self):
+    def for_prediction(self) -> "Preprocessing":
         """The Preprocessing that prediction uses."""
         if not self.predict_squash:
             return self
         return dataclasses.replace(self, resize_mode="squash", crop_fraction=1.0, predict_squash=False)
 
-    def describe(self, size):
+    def describe(self, size: Size) -> str:
         """What is done, in words, for an image size in pixels, an int or (height, width)."""
-        mode, size = self.resize_mode, pair(size)
-        if self.resizer == "mindspore" and size[0] != size[1]:
+        mode, sizes = self.resize_mode, pair(size)
+        if self.resizer == "mindspore" and sizes[0] != sizes[1]:
             mode = "squash"  # `vision.Resize` has no other way to a rectangle
-        target = resize_target(size, self)
-        sides = [f"{height} x {width}" for height, width in (target, size)]
+        target = resize_target(sizes, self)
+        sides = [f"{height} x {width}" for height, width in (target, sizes)]
         if mode != "squash" and target[0] == target[1]:
             sides[0] = str(target[0])
         numbers = (" ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.std))

@@ -2,22 +2,25 @@
 
 import dataclasses
 import os
+from typing import Any
 
 try:
     import fcntl
 except ImportError:  # Windows: two processes that ask at once there download it twice
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 from mindvit.checkpoints import from_checkpoint
 from mindvit.config import PrepareConfig
 from mindvit.download import download_file
+from mindvit.files import StrPath
 from mindvit.models import ViT, check_arguments
 from mindvit.models.variants import VARIANTS, find_variant
+from mindvit.preprocessing import Size
 
 BASE_URL = "https://download.mindspore.cn/vision/classification/"
 
 
-def model_arguments(name, **overrides):
+def model_arguments(name: str, **overrides: Any) -> dict[str, Any]:
     """The arguments of `ViT` for a name of `list_models()` or of timm, replaced by the overrides.
 
     Raises:
@@ -36,7 +39,7 @@ def model_arguments(name, **overrides):
     return {**arguments, **overrides}
 
 
-def create_model(name, pretrained=False, ckpt_dir=None, **overrides):
+def create_model(name: str, pretrained: bool = False, ckpt_dir: StrPath | None = None, **overrides: Any) -> ViT:
     """Builds a variant of the table.
 
     Args:
@@ -88,8 +91,8 @@ def suite_network(row, num_classes, image_size, has_logits, pretrained, drop_out
                         representation_size=VARIANTS[row].embed_dim if has_logits else None)
 
 
-def vit_t_16(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-             drop_path_dropout=0.0):
+def vit_t_16(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+             drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """ViT-Ti/16, the shape of DeiT-Ti; for the arguments see `suite_network`.
 
     Example:
@@ -100,8 +103,8 @@ def vit_t_16(num_classes=1000, image_size=224, has_logits=False, pretrained=Fals
                          attention_dropout, drop_path_dropout)
 
 
-def vit_s_16(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-             drop_path_dropout=0.0):
+def vit_s_16(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+             drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """ViT-S/16, the shape of DeiT-S; for the arguments see `suite_network`.
 
     Example:
@@ -112,8 +115,8 @@ def vit_s_16(num_classes=1000, image_size=224, has_logits=False, pretrained=Fals
                          attention_dropout, drop_path_dropout)
 
 
-def vit_s_32(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-             drop_path_dropout=0.0):
+def vit_s_32(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+             drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """ViT-S/32; for the arguments see `suite_network`.
 
     Example:
@@ -124,8 +127,8 @@ def vit_s_32(num_classes=1000, image_size=224, has_logits=False, pretrained=Fals
                          attention_dropout, drop_path_dropout)
 
 
-def vit_b_16(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-             drop_path_dropout=0.0):
+def vit_b_16(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+             drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """ViT-B/16; for the arguments see `suite_network`.
 
     Example:
@@ -136,8 +139,8 @@ def vit_b_16(num_classes=1000, image_size=224, has_logits=False, pretrained=Fals
                          attention_dropout, drop_path_dropout)
 
 
-def vit_b_32(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-             drop_path_dropout=0.0):
+def vit_b_32(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+             drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """ViT-B/32; for the arguments see `suite_network`.
 
     Example:
@@ -148,8 +151,8 @@ def vit_b_32(num_classes=1000, image_size=224, has_logits=False, pretrained=Fals
                          attention_dropout, drop_path_dropout)
 
 
-def vit_l_16(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-             drop_path_dropout=0.0):
+def vit_l_16(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+             drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """ViT-L/16; for the arguments see `suite_network`.
 
     Example:
@@ -160,8 +163,8 @@ def vit_l_16(num_classes=1000, image_size=224, has_logits=False, pretrained=Fals
                          attention_dropout, drop_path_dropout)
 
 
-def vit_l_32(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-             drop_path_dropout=0.0):
+def vit_l_32(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+             drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """ViT-L/32; for the arguments see `suite_network`.
 
     Example:
@@ -172,8 +175,8 @@ def vit_l_32(num_classes=1000, image_size=224, has_logits=False, pretrained=Fals
                          attention_dropout, drop_path_dropout)
 
 
-def vit_h_14(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-             drop_path_dropout=0.0):
+def vit_h_14(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+             drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """ViT-H/14; for the arguments see `suite_network`.
 
     Example:
@@ -184,8 +187,8 @@ def vit_h_14(num_classes=1000, image_size=224, has_logits=False, pretrained=Fals
                          attention_dropout, drop_path_dropout)
 
 
-def deit_t_16(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-              drop_path_dropout=0.0):
+def deit_t_16(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+              drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """DeiT-Ti/16; for the arguments see `suite_network`.
 
     Example:
@@ -196,8 +199,8 @@ def deit_t_16(num_classes=1000, image_size=224, has_logits=False, pretrained=Fal
                          attention_dropout, drop_path_dropout)
 
 
-def deit_s_16(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-              drop_path_dropout=0.0):
+def deit_s_16(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+              drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """DeiT-S/16; for the arguments see `suite_network`.
 
     Example:
@@ -208,8 +211,8 @@ def deit_s_16(num_classes=1000, image_size=224, has_logits=False, pretrained=Fal
                          attention_dropout, drop_path_dropout)
 
 
-def deit_b_16(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0, attention_dropout=0.0,
-              drop_path_dropout=0.0):
+def deit_b_16(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False, pretrained: bool = False,
+              drop_out: float = 0.0, attention_dropout: float = 0.0, drop_path_dropout: float = 0.0) -> ViT:
     """DeiT-B/16; for the arguments see `suite_network`.
 
     Example:
@@ -220,8 +223,9 @@ def deit_b_16(num_classes=1000, image_size=224, has_logits=False, pretrained=Fal
                          attention_dropout, drop_path_dropout)
 
 
-def deit_t_16_distilled(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0,
-                        attention_dropout=0.0, drop_path_dropout=0.0):
+def deit_t_16_distilled(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False,
+                        pretrained: bool = False, drop_out: float = 0.0, attention_dropout: float = 0.0,
+                        drop_path_dropout: float = 0.0) -> ViT:
     """DeiT-Ti/16 with a distillation token; for the arguments see `suite_network`.
 
     Example:
@@ -232,8 +236,9 @@ def deit_t_16_distilled(num_classes=1000, image_size=224, has_logits=False, pret
                          attention_dropout, drop_path_dropout)
 
 
-def deit_s_16_distilled(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0,
-                        attention_dropout=0.0, drop_path_dropout=0.0):
+def deit_s_16_distilled(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False,
+                        pretrained: bool = False, drop_out: float = 0.0, attention_dropout: float = 0.0,
+                        drop_path_dropout: float = 0.0) -> ViT:
     """DeiT-S/16 with a distillation token; for the arguments see `suite_network`.
 
     Example:
@@ -244,8 +249,9 @@ def deit_s_16_distilled(num_classes=1000, image_size=224, has_logits=False, pret
                          attention_dropout, drop_path_dropout)
 
 
-def deit_b_16_distilled(num_classes=1000, image_size=224, has_logits=False, pretrained=False, drop_out=0.0,
-                        attention_dropout=0.0, drop_path_dropout=0.0):
+def deit_b_16_distilled(num_classes: int = 1000, image_size: Size = 224, has_logits: bool = False,
+                        pretrained: bool = False, drop_out: float = 0.0, attention_dropout: float = 0.0,
+                        drop_path_dropout: float = 0.0) -> ViT:
     """DeiT-B/16 with a distillation token; for the arguments see `suite_network`.
 
     Example:
@@ -261,7 +267,7 @@ def public_weights():
     return ", ".join(f"{name} at {size}" for name, variant in VARIANTS.items() for size in variant.public_files)
 
 
-def fetch_public_weights(row, image_size, ckpt_dir=None):
+def fetch_public_weights(row: str, image_size: Size, ckpt_dir: StrPath | None = None) -> str:
     """The path of the suite's public checkpoint for a variant, downloaded when it is not there yet.
 
     It is kept in ckpt_dir, or the folder named by the environment variable MINDVIT_CKPT_DIR, or `ckpt` in the current

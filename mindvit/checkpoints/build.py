@@ -1,6 +1,7 @@
 """Builds the network that a checkpoint needs, or fills one with it."""
 
 import os
+from typing import Any
 
 from mindspore.nn.utils import no_init_parameters
 
@@ -8,7 +9,8 @@ from mindvit.checkpoints.architecture import describe
 from mindvit.checkpoints.checkpoint import BLOCK
 from mindvit.checkpoints.class_names import class_names
 from mindvit.checkpoints.formats.stored import listed, readable
-from mindvit.checkpoints.load import load_opened, open_checkpoint
+from mindvit.checkpoints.load import LoadReport, load_opened, open_checkpoint
+from mindvit.files import StrPath
 from mindvit.models import ViT, check_arguments
 from mindvit.preprocessing import Preprocessing
 
@@ -29,7 +31,7 @@ def evaluation(checkpoint, path, network):
     return library.prepared(path, network.patch_embedding.image_size, deit)
 
 
-def load_weights(network, path, strict=True, head="auto"):
+def load_weights(network: ViT, path: StrPath, strict: bool = True, head: str = "auto") -> LoadReport:
     """Loads a checkpoint of any known library into a network; the network is unchanged if that fails.
 
     Position embeddings are resized to the network's image size, patch kernels to its patch size and channels. The
@@ -73,7 +75,8 @@ def load_weights(network, path, strict=True, head="auto"):
     return report
 
 
-def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overrides):
+def from_checkpoint(path: StrPath, preprocessing: Preprocessing | None = None, strict: bool = True, head: str = "auto",
+                    **overrides: Any) -> ViT:
     """Builds the network that a checkpoint needs and loads it.
 
     What shapes the output comes from the file's shapes, from what mindvit noted in its own files, and from the
@@ -119,9 +122,10 @@ def from_checkpoint(path, preprocessing=None, strict=True, head="auto", **overri
             network = ViT(**arguments)
         report = network.load_report = load_opened(network, checkpoint, strict, head, told.arguments)
         network.init_parameters_data()  # those of a replaced head
-        network.preprocessing = preprocessing
         if preprocessing is None:
             network.preprocessing, report.assumed = evaluation(checkpoint, path, network)
+        else:
+            network.preprocessing = preprocessing
     network.class_names = class_names(path, network, told.class_names)
     report.assumed += [f"{name} {arguments[name]}, {reason}" if name in arguments else f"{name} {reason}"
                        for name, reason in told.assumed.items() if name not in overrides]

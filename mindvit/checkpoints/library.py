@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 from collections.abc import Callable
+from typing import Any
 
 from mindvit.checkpoints.formats.stored import readable
 from mindvit.models.variants import VARIANTS
@@ -17,7 +18,7 @@ NORMS = ("patch_embedding.norm1.{p}", "patch_embedding.norm2.{p}",
 # Heads of the public ViTs by width; from 1152 on: Zhai et al., "Scaling Vision Transformers", 2022, and so400m.
 USUAL_HEADS = {variant.embed_dim: variant.num_heads for variant in VARIANTS.values()} | {
     1152: 16, 1408: 16, 1536: 16, 1664: 16}
-INCEPTION = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+INCEPTION: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
 def as_stored(shapes, patch_size, input_channels):

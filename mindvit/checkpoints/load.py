@@ -12,6 +12,7 @@ from mindvit.checkpoints.formats import read_arrays
 from mindvit.checkpoints.formats.stored import StoredArray, listed, readable
 from mindvit.checkpoints.libraries import recognise
 from mindvit.checkpoints.resize import adapt_channels, resize_kernel, resize_pos_embedding, square
+from mindvit.files import StrPath
 
 HEAD = ("dense.", "dense_dist.")
 # The entry of a .ckpt written here that notes what names and shapes do not tell, and what it holds.
@@ -36,14 +37,14 @@ class LoadReport:
     """
 
     format: str
-    loaded: list
-    missing: list
-    unused: list
-    resized: list
-    replaced: list
-    assumed: list = dataclasses.field(default_factory=list)
+    loaded: list[str]
+    missing: list[str]
+    unused: list[str]
+    resized: list[str]
+    replaced: list[str]
+    assumed: list[str] = dataclasses.field(default_factory=list)
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [f"{'format':<9} {self.format}"]
         for field in ("loaded", "resized", "replaced", "missing", "unused"):
             names = getattr(self, field)
@@ -110,7 +111,7 @@ def open_checkpoint(path, patch_size=None, input_channels=None):
     return Checkpoint(library, arrays, unknown, sources, num_heads, marks)
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: StrPath) -> tuple[dict[str, StoredArray], str]:
     """Reads a checkpoint of any known library.
 
     Args:

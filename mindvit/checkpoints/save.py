@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from mindvit.checkpoints.build import from_checkpoint
 from mindvit.checkpoints.checkpoint import Checkpoint
 from mindvit.checkpoints.formats import WRITERS
 from mindvit.checkpoints.libraries import LIBRARIES, written_formats
-from mindvit.checkpoints.load import MARKS, write_marks
-from mindvit.files import replacing
+from mindvit.checkpoints.load import MARKS, LoadReport, write_marks
+from mindvit.files import StrPath, replacing
+from mindvit.models import ViT
 
 # The parameters whose values, or whose products, are added to the residual stream.
 WRITES_TO_RESIDUAL = re.compile(r"^(cls|dist|pos_embedding)$|^patch_embedding\.|\.(out|dense2)\.(weight|bias)$")
@@ -76,7 +78,7 @@ def prepared_otherwise(format, preprocessing, image_size):
             and field.name not in ("mean", "std", "crop_fraction")]
 
 
-def save_weights(network, path, format="mindspore"):
+def save_weights(network: ViT, path: StrPath, format: str = "mindspore") -> list[str]:
     """Writes the weights so that reading them back, here or in the library of the format, gives the same network.
 
     A .ckpt notes the network's `arguments` and `preprocessing` in an entry `mindvit`, from which `from_checkpoint`
@@ -137,7 +139,8 @@ def save_weights(network, path, format="mindspore"):
     return prepared_otherwise(format, network.preprocessing, network.arguments["image_size"])
 
 
-def convert_weights(source, target, format, **overrides):
+def convert_weights(source: StrPath, target: StrPath, format: str,
+                    **overrides: Any) -> tuple[LoadReport, list[str]]:
     """Reads a checkpoint of any known library and writes it in another format.
 
     Args:

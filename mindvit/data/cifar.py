@@ -1,13 +1,17 @@
 """CIFAR-10 and CIFAR-100 in their binary and their Python-pickle layouts."""
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mindvit.data.classes import labels_by_name
 from mindvit.data.images import encode
 from mindvit.data.pipeline import ImageDataset
+from mindvit.files import StrPath
 
 PIXELS = 3 * 32 * 32
 
@@ -47,19 +51,21 @@ class Cifar10(ImageDataset):
     _label_key = "labels"
     _names_text, _names_pickle, _names_key = "batches.meta.txt", "batches.meta", "label_names"
 
-    def __init__(self, path, split="train", *, num_classes=None, class_names=None, **pipeline):
+    def __init__(self, path: StrPath, split: str = "train", *, num_classes: int | None = None,
+                 class_names: Sequence[str] | None = None, **pipeline: Any) -> None:
         super().__init__(path, split, **pipeline)
         files = self.batch_files(path, split)
         if not files:
             raise FileNotFoundError(f"no {self._title} batches for {split!r} in {path}; expected {self._stem(split)} "
                                     f"with or without .bin there or in {' or '.join(self._folders)}")
         names = self._read_names(files[0].parent)
-        self.classes, self.remarks = list(class_names or names), []
+        self.classes: list[str] = list(class_names or names)
+        self.remarks: list[str] = []
         if class_names is None and num_classes not in (None, len(names)):
             raise ValueError(f"the head has {num_classes} classes, but {self._title} has {len(names)}")
         images, labels = zip(*map(self._read_batch, files))
-        self.images = np.concatenate(images).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        self.labels = np.concatenate(labels)
+        self.images: NDArray[np.uint8] = np.concatenate(images).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        self.labels: NDArray[np.int32] = np.concatenate(labels)
         if class_names is not None:
             label_of, without = labels_by_name(names, self.classes, path)
             self.labels = np.array([label_of[name] for name in names], np.int32)[self.labels]
@@ -67,13 +73,13 @@ class Cifar10(ImageDataset):
                 self.remarks.append(f"{len(without)} of the {len(self.classes)} classes are not in {self._title}: "
                                     f"{', '.join(without[:10])}{', ...' if len(without) > 10 else ''}")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], np.int32]:
         return encode(self.image(index)), self.labels[index]
 
-    def image(self, index):
+    def image(self, index: int) -> Image.Image:
         """An image as PIL.Image."""
         return Image.fromarray(self.images[index])
 
@@ -83,7 +89,7 @@ class Cifar10(ImageDataset):
         return cls._train if split == "train" else cls._test
 
     @classmethod
-    def batch_files(cls, path, split):
+    def batch_files(cls, path: StrPath, split: str) -> list[Path]:
         """List the batches of a split in `path` or in its folder of the published name; none is an empty list."""
         stem = cls._stem(split)
         for folder in (Path(path), *(Path(path, name) for name in cls._folders)):
@@ -177,7 +183,7 @@ class PlainUnpickler(pickle.Unpickler):
     _KNOWN = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
-        ("numpy.core.multiarray", "_reconstruct"): np.core.multiarray._reconstruct,
+        ("numpy.core.multiarray", "_reconstruct"): np.core.multiarray._reconstruct,  # type: ignore[attr-defined]
         ("_codecs", "encode"): str.encode,  # how protocol 2 writes bytes; str.encode admits text encodings only
     }
 

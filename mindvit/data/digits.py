@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mindvit.files import StrPath
 
-def write_digits(folder):
+
+def write_digits(folder: StrPath) -> Path:
     """Write the 1,797 packaged digits as folder/train/<0-9>/NNNN.png and folder/val/<0-9>/NNNN.png.
 
     Each is 32 x 32 pixels of 8-bit gray: the 8 x 8 original, 0 to 16, as 24 x 24 pixels of 0 to 255 (bicubic) with a

@@ -1,12 +1,16 @@
 """Images in folders: ImageNet and its subsets, any folder of class folders, and loose images to predict."""
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mindvit.data.classes import labels_by_name
 from mindvit.data.images import CONVERT, IMAGE_SUFFIXES, UNREAD_SUFFIXES, read_image
 from mindvit.data.pipeline import ImageDataset
+from mindvit.files import StrPath
 from mindvit.imagenet import DEVKIT, imagenet_classes, index2label
 
 SPLITS = ("train", "val", "infer")
@@ -56,10 +60,11 @@ class ImageFolder(ImageDataset):
         ((4, 3, 96, 96), (4,))
     """
 
-    def __init__(self, path, split="train", *, num_classes=None, val_fraction=0.2, hold_out=False,
-                 class_names=None, **pipeline):
+    def __init__(self, path: StrPath, split: str = "train", *, num_classes: int | None = None,
+                 val_fraction: float | None = 0.2, hold_out: bool = False, class_names: Sequence[str] | None = None,
+                 **pipeline: Any) -> None:
         super().__init__(path, split, **pipeline)
-        self.remarks = []
+        self.remarks: list[str] = []
         root, whole = (self.path, False) if val_fraction is None else self._locate(hold_out)
         folders = class_folders(root)
         if not folders and split != "infer":
@@ -71,7 +76,8 @@ class ImageFolder(ImageDataset):
         else:
             label_of = self._find_classes(folders, class_names, root)
 
-        self.files, self.labels = [], []
+        self.files: list[Path] = []
+        self.labels: list[int] = []
         if split == "infer":
             loose = sorted(file for file in root.iterdir() if is_image(file))
             self.files, self.labels = loose, [-1] * len(loose)
@@ -102,13 +108,13 @@ class ImageFolder(ImageDataset):
             self.remarks.append(f"no {self.path / 'val'}: {len(self.files)} of the {count} images in {root} are held "
                                 f"out for validation, the same each time (val_fraction {val_fraction})")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], np.int32]:
         return read_image(self.files[index]), np.int32(self.labels[index])
 
-    def image(self, index):
+    def image(self, index: int) -> Path:
         """The path of an image."""
         return self.files[index]
 
@@ -166,7 +172,7 @@ class ImageFolder(ImageDataset):
         return labels
 
 
-def list_images(folder):
+def list_images(folder: StrPath) -> list[Path]:
     """List the images in `folder` and the folders below it, sorted by path; hidden ones are left out. HEIC and AVIF
     are among them, so that nobody misses them in silence, but they can't be read.
 
@@ -181,7 +187,7 @@ def list_images(folder):
     return sorted(found)
 
 
-def read_dataset(path):
+def read_dataset(path: StrPath) -> tuple[list[str], list[int]]:
     """List the images to predict.
 
     Args:
@@ -224,14 +230,14 @@ class DatasetGenerator:
         4
     """
 
-    def __init__(self, images, labels):
+    def __init__(self, images: Sequence[StrPath], labels: Sequence[int]) -> None:
         self.images = images
         self.labels = labels
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], np.int32]]:
         for image, label in zip(self.images, self.labels):
             yield read_image(image), np.int32(label)
 

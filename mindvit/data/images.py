@@ -1,9 +1,15 @@
 """Reading one image file: as the RGB a person sees, or as bytes that MindSpore's Decode turns into that RGB."""
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from mindvit.files import StrPath
+
+Operation = Callable[[np.ndarray], np.ndarray]  # a step from encoded bytes to what the network takes
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"}
 UNREAD_SUFFIXES = {".heic", ".heif", ".avif"}  # images too, of phones, which nothing here decodes
@@ -15,10 +21,10 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 ORIENTATION = 0x0112  # EXIF tag
 UNREAD_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
                  b"hevc": "HEIC", b"hevx": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
-plain_jpegs = set()  # hashes of files that is_plain_jpeg has found good: the next epoch need not look again
+plain_jpegs: set[int] = set()  # hashes of files that is_plain_jpeg has found good: the next epoch need not look again
 
 
-def open_rgb(path, opening="seen"):
+def open_rgb(path: StrPath, opening: str = "seen") -> Image.Image:
     """Read an image as the RGB a person sees, or as another library does.
 
     The EXIF orientation is applied, transparency is laid on white, 16-bit gray is scaled to 8 bits, the first frame of
@@ -42,7 +48,7 @@ def open_rgb(path, opening="seen"):
     return decode(Path(path).read_bytes(), path, opening)
 
 
-def read_image(path):
+def read_image(path: StrPath) -> NDArray[np.uint8]:
     """Read an image as encoded bytes that `mindspore.dataset.vision.Decode` turns into the pixels of `open_rgb`.
 
     A complete RGB or gray JPEG without rotation is passed through untouched; anything else is decoded by Pillow and

@@ -1,10 +1,15 @@
 """From a source of encoded images and labels to the batches MindSpore trains and evaluates on."""
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import mindspore.dataset as ds
 import numpy as np
 
+from mindvit.data.images import Operation
 from mindvit.data.transforms import eval_transform, operations, predict_transform, prepare_image, train_transform
+from mindvit.files import StrPath
+from mindvit.preprocessing import Preprocessing, Size
 
 TRANSFORMS = {"train": train_transform, "val": eval_transform, "infer": predict_transform}
 
@@ -32,8 +37,13 @@ class ImageDataset:
         ValueError: `split` is none of the three.
     """
 
-    def __init__(self, path, split, *, transform=None, preprocessing=None, target_transform=None, batch_size=64,
-                 resize=224, repeat_num=1, shuffle=None, num_parallel_workers=1, num_shards=None, shard_id=None):
+    classes: list[str]
+
+    def __init__(self, path: StrPath, split: str, *, transform: Sequence[Operation] | None = None,
+                 preprocessing: Preprocessing | None = None,
+                 target_transform: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
+                 batch_size: int = 64, resize: Size = 224, repeat_num: int = 1, shuffle: bool | None = None,
+                 num_parallel_workers: int = 1, num_shards: int | None = None, shard_id: int | None = None) -> None:
         if split not in TRANSFORMS:
             raise ValueError(f"unknown split {split!r}; use one of {', '.join(TRANSFORMS)}")
         self.path = Path(path)
@@ -50,16 +60,16 @@ class ImageDataset:
         self.shard_id = shard_id
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """Number of labels, which is the size of the head."""
         return len(self.classes)
 
     @property
-    def index2label(self):
+    def index2label(self) -> dict[int, str]:
         """dict from label to class name."""
         return dict(enumerate(self.classes))
 
-    def run(self):
+    def run(self) -> ds.Dataset:
         """Build the MindSpore data set.
 
         Only "train" drops a last batch that is not full; "val" and "infer" give every image once.

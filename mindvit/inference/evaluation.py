@@ -1,5 +1,7 @@
 """Evaluation: from an EvalJob to top-1 and top-5 accuracy."""
 
+from typing import Any
+
 from mindvit.config import EvalJob, check_job
 from mindvit.data import open_evaluation
 from mindvit.device import build_model, use_device
@@ -10,7 +12,7 @@ from mindvit.visualize.confusion import save_confusion
 from mindvit.zoo import build_network, check_head, image_size, use_preprocessing
 
 
-def evaluate(job):
+def evaluate(job: EvalJob) -> dict[str, Any]:
     """Evaluates a checkpoint on the images of val/, else test/, else the held-out ones; every image counts.
 
     Args:
@@ -56,7 +58,7 @@ def evaluate(job):
                         metrics=metrics)
     measured = model.eval(images.run(), dataset_sink_mode=device.data_sink)
     confusion = measured.pop("confusion", None)
-    results = {name: float(value) for name, value in measured.items()}
+    results: dict[str, Any] = {name: float(value) for name, value in measured.items()}
     print({name: results[name] for name in ACCURACIES if name in results})
     results["images"] = metrics["val_loss"].images
     print(f"{results['images']} images ({what}), mean cross entropy {results['val_loss']:.4f}", flush=True)

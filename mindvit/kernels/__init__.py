@@ -41,7 +41,7 @@ def fast(make):
     return next((kernel(operation) for operation, (_, native_form) in TABLE.items() if native_form is make), make)
 
 
-def GELU(approximate=True):
+def GELU(approximate: bool = True) -> nn.Cell:
     """Gaussian error linear unit (Hendrycks and Gimpel, 2016, section 2), same values as `nn.GELU(approximate)`.
 
     Args:

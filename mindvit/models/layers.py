@@ -6,13 +6,18 @@ Shapes: B images, N tokens, D embedding width, H heads, Dh width of one head.
 
 import functools
 import warnings
+from collections.abc import Callable
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 
 from mindvit.kernels import TABLE, SplitQKV, fast, kernel, patches
 from mindvit.models.init import start
+from mindvit.preprocessing import Size
+
+Activation = str | Callable[[], nn.Cell]  # a name in ACTIVATIONS, or what makes the cell
+Norm = str | Callable[..., nn.Cell] | None  # a name in NORMS, or what makes the cell of a shape (and epsilon=)
 
 
 class QuickGELU(nn.Cell):
@@ -21,7 +26,7 @@ class QuickGELU(nn.Cell):
     Inputs and outputs: a float tensor of any shape.
     """
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return x * ops.sigmoid(1.702 * x)
 
 
@@ -61,13 +66,13 @@ def named(name, table, value):
     return table[value]
 
 
-def dense(name, in_features, out_features, has_bias=True):
+def dense(name: str, in_features: int, out_features: int, has_bias: bool = True) -> nn.Dense:
     """The dense layer that a cell keeps under this name, which decides how it starts."""
     fans = in_features, out_features
     return kernel("dense")(*fans, start(f"{name}.weight", *fans), start(f"{name}.bias", *fans), has_bias)
 
 
-def make_activation(activation):
+def make_activation(activation: Activation) -> nn.Cell:
     """The activation cell of a name in ACTIVATIONS, or of a callable that makes one."""
     return fast(named("activation", ACTIVATIONS, activation))()
 
@@ -79,7 +84,7 @@ def activation_name(cell):
     return {QuickGELU: "quick_gelu", nn.ReLU: "relu"}.get(type(cell))
 
 
-def make_norm(norm, width):
+def make_norm(norm: Norm, width: int) -> nn.Cell:
     """The norm cell over the last axis: of a name in NORMS, of a callable that makes one, or none at all."""
     return fast(named("norm", NORMS, "none" if norm is None else norm))((width,))
 
@@ -128,12 +133,12 @@ class DropPath(nn.Cell):
         (2, 3)
     """
 
-    def __init__(self, keep_prob=1.0):
+    def __init__(self, keep_prob: float = 1.0) -> None:
         super().__init__()
         check_probability(keep_prob=keep_prob)
         self.dropout = nn.Dropout(p=1.0 - keep_prob)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
         draws = self.dropout(ops.ones((x.shape[0],) + (1,) * (x.ndim - 1), x.dtype))  # one a sample
@@ -163,8 +168,8 @@ class Attention(nn.Cell):
         (1, 17, 64)
     """
 
-    def __init__(self, dim, num_heads=8, keep_prob=1.0, attention_keep_prob=1.0, qkv_bias=True, head_dim=None,
-                 out_projection=True):
+    def __init__(self, dim: int, num_heads: int = 8, keep_prob: float = 1.0, attention_keep_prob: float = 1.0,
+                 qkv_bias: bool = True, head_dim: int | None = None, out_projection: bool = True) -> None:
         super().__init__()
         check_positive(dim=dim, num_heads=num_heads)
         check_probability(keep_prob=keep_prob, attention_keep_prob=attention_keep_prob)
@@ -187,7 +192,7 @@ class Attention(nn.Cell):
         self.out = dense("out", num_heads * self.head_dim, dim) if out_projection else None
         self.out_drop = nn.Dropout(p=1.0 - keep_prob)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         check_tokens(x.shape, self.dim)
         q, k, v = self.split_qkv(self.qkv(x))  # (B, H, N, Dh) each; eq. 5
         weights = self.softmax(self.scores(q * self.scale, k))  # (B, H, N, N); eq. 6
@@ -217,7 +222,8 @@ class FeedForward(nn.Cell):
         (1, 17, 64)
     """
 
-    def __init__(self, in_features, hidden_features=None, out_features=None, activation=nn.GELU, keep_prob=1.0):
+    def __init__(self, in_features: int, hidden_features: int | None = None, out_features: int | None = None,
+                 activation: Activation = nn.GELU, keep_prob: float = 1.0) -> None:
         super().__init__()
         hidden_features, out_features = hidden_features or in_features, out_features or in_features
         check_positive(in_features=in_features, hidden_features=hidden_features, out_features=out_features)
@@ -227,7 +233,7 @@ class FeedForward(nn.Cell):
         self.dense2 = dense("dense2", hidden_features, out_features)
         self.dropout = nn.Dropout(p=1.0 - keep_prob)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         x = self.dropout(self.activation(self.dense1(x)))  # (..., hidden_features)
         return self.dropout(self.dense2(x))  # (..., out_features)
 
@@ -243,11 +249,11 @@ class ResidualCell(nn.Cell):
         [-1.0, 4.0]
     """
 
-    def __init__(self, cell):
+    def __init__(self, cell: nn.Cell) -> None:
         super().__init__()
         self.cell = cell
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return self.cell(x) + x
 
 
@@ -275,8 +281,8 @@ class PatchEmbedding(nn.Cell):
 
     MIN_NUM_PATCHES = 4  # the suite's limit; below it is a warning here
 
-    def __init__(self, image_size=224, patch_size=16, embed_dim=768, input_channels=3, norm=None,
-                 dynamic_image_size=False):
+    def __init__(self, image_size: Size = 224, patch_size: Size = 16, embed_dim: int = 768, input_channels: int = 3,
+                 norm: Norm = None, dynamic_image_size: bool = False) -> None:
         super().__init__()
         self.image_size, self.patch_size = pair(image_size, "image_size"), pair(patch_size, "patch_size")
         check_positive(embed_dim=embed_dim, input_channels=input_channels)
@@ -298,12 +304,12 @@ class PatchEmbedding(nn.Cell):
         self.norm1 = None if norm is None else make_norm(norm, fans[0])
         self.norm2 = None if norm is None else make_norm(norm, embed_dim)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         if self.dynamic_image_size:
             check_whole_patches(x.shape, self.input_channels, self.patch_size)
         else:
             check_images(x.shape, self.input_channels, self.image_size[0], self.image_size[1])
-        if self.norm1 is None:
+        if self.norm1 is None or self.norm2 is None:
             return self.conv(x)
         x = self.norm1(patches(x, self.patch_size))  # (B, N, C * ph * pw)
         return self.norm2(self.conv.product(x))  # (B, N, D)

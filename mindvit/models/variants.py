@@ -17,10 +17,10 @@ class Variant:
     mlp_dim: int
     timm_name: str
     distilled: bool = False
-    public_files: dict = dataclasses.field(default_factory=dict)  # image size -> file of the Vision suite
+    public_files: dict[int, str] = dataclasses.field(default_factory=dict)  # image size -> file of the Vision suite
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """Numbers in the network at 224 pixels with 1,000 classes."""
         d, prefix, heads = self.embed_dim, 1 + self.distilled, 1 + self.distilled
         block = 4 * d * d + 4 * d + 2 * d * self.mlp_dim + self.mlp_dim + d + 4 * d  # attention, MLP, two norms
@@ -51,7 +51,7 @@ VARIANTS = {
 }
 
 
-def list_models(pattern="*"):
+def list_models(pattern: str = "*") -> list[str]:
     """The names that `create_model` takes, in the order of the table; timm's names are aliases of them.
 
     Args:
@@ -70,7 +70,7 @@ def list_models(pattern="*"):
     return names or [find_variant(pattern)[0]]
 
 
-def find_variant(name):
+def find_variant(name: str) -> tuple[str, int | None]:
     """(row name, image size or None) for a row's name or a timm name such as `vit_base_patch16_384.augreg_in1k`.
 
     Raises:
@@ -82,10 +82,12 @@ def find_variant(name):
     """
     if name in VARIANTS:
         return name, None
-    timm_name, image_size = re.fullmatch(r"(.*?)(?:_(\d+))?(?:\..*)?", name, re.DOTALL).groups()
+    parts = re.fullmatch(r"(.*?)(?:_(\d+))?(?:\..*)?", name, re.DOTALL)
+    assert parts  # each of them may be empty
+    timm_name, image_size = parts.groups()
     for row, variant in VARIANTS.items():
         if timm_name == variant.timm_name:
-            return row, image_size and int(image_size)
+            return row, int(image_size) if image_size else None
     near = difflib.get_close_matches(name, list(VARIANTS) + [variant.timm_name for variant in VARIANTS.values()])
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ValueError(f"no model is called {name!r}; {hint}Known names: {', '.join(VARIANTS)}")

@@ -7,6 +7,7 @@ Shapes: B images, N tokens, D embedding width, H heads, Dh width of one head.
 import difflib
 import functools
 import inspect
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -17,9 +18,11 @@ from mindvit.kernels import repeat, tanh
 from mindvit.models.init import DEFAULT, SCHEMES, initialise, start
 from mindvit.models.layers import (
     NORMS,
+    Activation,
     Attention,
     DropPath,
     FeedForward,
+    Norm,
     PatchEmbedding,
     ResidualCell,
     activation_name,
@@ -31,7 +34,7 @@ from mindvit.models.layers import (
     norm_name,
 )
 from mindvit.models.positions import bicubic_matrix, sincos2d
-from mindvit.preprocessing import SUITE
+from mindvit.preprocessing import SUITE, Preprocessing, Size
 
 POOLS = ("cls", "mean", "mean_all")
 POSITION_EMBEDDINGS = ("learned", "sincos2d", "none")
@@ -66,28 +69,29 @@ class Block(nn.SequentialCell):
         (1, 17, 64)
     """
 
-    def __init__(self, norm1, attention, norm2, mlp, path_keep_prob=1.0):
+    def __init__(self, norm1: nn.Cell, attention: nn.Cell, norm2: nn.Cell, mlp: nn.Cell,
+                 path_keep_prob: float = 1.0) -> None:
         super().__init__([ResidualCell(nn.SequentialCell([norm1, attention])),
                           ResidualCell(nn.SequentialCell([norm2, mlp]))])
         self.drop_path = DropPath(path_keep_prob) if path_keep_prob < 1 else nn.Identity()
 
     @property
-    def norm1(self):
+    def norm1(self) -> nn.Cell:
         return self[0].cell[0]
 
     @property
-    def attention(self):
+    def attention(self) -> nn.Cell:
         return self[0].cell[1]
 
     @property
-    def norm2(self):
+    def norm2(self) -> nn.Cell:
         return self[1].cell[0]
 
     @property
-    def mlp(self):
+    def mlp(self) -> nn.Cell:
         return self[1].cell[1]
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attention(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
@@ -118,9 +122,10 @@ class TransformerEncoder(nn.Cell):
         (1, 17, 64)
     """
 
-    def __init__(self, dim, num_layers, num_heads, mlp_dim, keep_prob=1.0, attention_keep_prob=1.0,
-                 drop_path_keep_prob=1.0, activation=nn.GELU, norm=nn.LayerNorm, qkv_bias=True, head_dim=None,
-                 out_projection=True):
+    def __init__(self, dim: int, num_layers: int, num_heads: int, mlp_dim: int, keep_prob: float = 1.0,
+                 attention_keep_prob: float = 1.0, drop_path_keep_prob: float = 1.0, activation: Activation = nn.GELU,
+                 norm: Norm = nn.LayerNorm, qkv_bias: bool = True, head_dim: int | None = None,
+                 out_projection: bool = True) -> None:
         super().__init__()
         check_positive(dim=dim, num_layers=num_layers, num_heads=num_heads, mlp_dim=mlp_dim)
         check_probability(drop_path_keep_prob=drop_path_keep_prob)
@@ -132,7 +137,7 @@ class TransformerEncoder(nn.Cell):
             layers.append(Block(make_norm(norm, dim), attention, make_norm(norm, dim), mlp, path_keep_prob))
         self.layers = nn.SequentialCell(layers)
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
 
@@ -193,12 +198,15 @@ class ViT(nn.Cell):
         (2, 1000)
     """
 
-    def __init__(self, image_size=224, input_channels=3, patch_size=16, embed_dim=768, num_layers=12, num_heads=12,
-                 mlp_dim=3072, keep_prob=1.0, attention_keep_prob=1.0, drop_path_keep_prob=1.0, activation=nn.GELU,
-                 norm=nn.LayerNorm, pool="cls", num_classes=1000, *, qkv_bias=True, head_dim=None, embed_keep_prob=None,
-                 representation_size=None, class_token=True, distilled=False, distillation_head=True,
-                 pos_embedding="learned", norm_eps=None, norm_after_pool=False, patch_norm=False, out_projection=True,
-                 dynamic_image_size=False, init=DEFAULT):
+    def __init__(self, image_size: Size = 224, input_channels: int = 3, patch_size: Size = 16, embed_dim: int = 768,
+                 num_layers: int = 12, num_heads: int = 12, mlp_dim: int = 3072, keep_prob: float = 1.0,
+                 attention_keep_prob: float = 1.0, drop_path_keep_prob: float = 1.0, activation: Activation = nn.GELU,
+                 norm: Norm = nn.LayerNorm, pool: str = "cls", num_classes: int = 1000, *, qkv_bias: bool = True,
+                 head_dim: int | None = None, embed_keep_prob: float | None = None,
+                 representation_size: int | None = None, class_token: bool = True, distilled: bool = False,
+                 distillation_head: bool = True, pos_embedding: str = "learned", norm_eps: float | None = None,
+                 norm_after_pool: bool = False, patch_norm: bool = False, out_projection: bool = True,
+                 dynamic_image_size: bool = False, init: str = DEFAULT) -> None:
         super().__init__()
         embed_keep_prob = keep_prob if embed_keep_prob is None else embed_keep_prob
         check_probability(keep_prob=keep_prob, embed_keep_prob=embed_keep_prob)
@@ -221,7 +229,8 @@ class ViT(nn.Cell):
                 raise ValueError(f"norm_eps is {norm_eps}, but there is no norm; leave it out")
             norm = functools.partial(named("norm", NORMS, norm), epsilon=norm_eps)
 
-        self.preprocessing, self.class_names = SUITE, None
+        self.preprocessing: Preprocessing = SUITE
+        self.class_names: list[str] | None = None
         self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels,
                                               norm if patch_norm else None, dynamic_image_size)
         self.num_prefix_tokens = int(class_token) + int(distilled)
@@ -250,7 +259,7 @@ class ViT(nn.Cell):
             initialise(self, init)
 
         block = self.transformer.layers[0]
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "image_size": self.patch_embedding.image_size, "input_channels": input_channels,
             "patch_size": self.patch_embedding.patch_size, "embed_dim": embed_dim, "num_layers": num_layers,
             "num_heads": num_heads, "head_dim": block.attention.head_dim, "mlp_dim": mlp_dim,
@@ -262,7 +271,7 @@ class ViT(nn.Cell):
             "out_projection": out_projection, "dynamic_image_size": dynamic_image_size}
 
     @classmethod
-    def backbone(cls, *arguments, **options):
+    def backbone(cls, *arguments: Any, **options: Any) -> "ViT":
         """The Vision suite's `ViT`, which is a backbone: the same arguments in the same order, pooled features (B, D).
 
         Under pool="mean" it has no class token there.
@@ -274,7 +283,7 @@ class ViT(nn.Cell):
         given = inspect.signature(cls).bind(*arguments, **options).arguments
         return cls(**{"num_classes": 0, "class_token": given.get("pool", "cls") == "cls", **given})
 
-    def position_parameter(self, kind, embed_dim):
+    def position_parameter(self, kind: str, embed_dim: int) -> Parameter | None:
         """The position embedding (1, prefix + patches, D), or None."""
         shape = (1, self.num_prefix_tokens + self.patch_embedding.num_patches, embed_dim)
         if kind == "learned":
@@ -285,11 +294,11 @@ class ViT(nn.Cell):
             return Parameter(Tensor(values), "pos_embedding", requires_grad=False)
         return None
 
-    def embed(self, x):
+    def embed(self, x: Tensor) -> Tensor:
         """Tokens (B, prefix + patches, D) that enter the encoder, from images (B, C, height, width); ViT, eq. 1."""
         shape, x = x.shape, self.patch_embedding(x)  # (B, patches, D)
         # Under O2 the patch tokens are float16 and these parameters, used outside a cell of theirs, are not: cast.
-        prefix = ()
+        prefix: tuple[Tensor, ...] = ()
         if self.cls_token is not None:
             prefix += (repeat(self.cls_token.astype(x.dtype), x.shape[0]),)
         if self.dist_token is not None:
@@ -301,7 +310,7 @@ class ViT(nn.Cell):
             x = x + repeat(positions.astype(x.dtype), x.shape[0])
         return self.pos_dropout(x)
 
-    def positions(self, shape):
+    def positions(self, shape: tuple[int, ...]) -> Tensor | None:
         """The position embedding (1, prefix + patches, D) for images of that shape, or None."""
         if self.pos_embedding is None or shape[2:] == self.patch_embedding.image_size:
             return self.pos_embedding
@@ -313,7 +322,7 @@ class ViT(nn.Cell):
             patches = ops.matmul(matrix, self.pos_embedding[:, self.num_prefix_tokens:])
         return ops.concat((self.pos_embedding[:, :self.num_prefix_tokens], patches), 1)
 
-    def forward_features(self, x):
+    def forward_features(self, x: Tensor) -> Tensor:
         """Tokens (B, prefix + patches, D) after the encoder and, unless it stands after the pooling, the norm.
 
         The same as in timm today. Its first releases, and code derived from them, gave the pooled vector here: that is
@@ -322,7 +331,7 @@ class ViT(nn.Cell):
         x = self.transformer(self.embed(x))
         return x if self.norm_after_pool else self.norm(x)
 
-    def forward_head(self, x):
+    def forward_head(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (B, num_classes), or pooled features without a head, from the tokens of `forward_features`."""
         if self.distillation_head:
             return self.distilled_head(x)
@@ -334,14 +343,14 @@ class ViT(nn.Cell):
         x = self.dropout(x)
         return x if self.dense is None else self.dense(x)
 
-    def distilled_head(self, x):
+    def distilled_head(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """DeiT, section 4: a head on each of the two tokens, averaged in evaluation."""
         x, x_dist = self.dropout(x[:, 0]), self.dropout(x[:, 1])  # (B, D) each
-        if self.dense is not None:
+        if self.dense is not None and self.dense_dist is not None:
             x, x_dist = self.dense(x), self.dense_dist(x_dist)
         return (x, x_dist) if self.training else (x + x_dist) / 2
 
-    def construct(self, x):
+    def construct(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         return self.forward_head(self.forward_features(x))
 
 

@@ -15,6 +15,7 @@ import re
 import sys
 import tempfile
 import warnings
+from typing import TypeVar
 
 import mindspore as ms
 import numpy as np
@@ -22,6 +23,7 @@ from mindspore import nn
 
 from mindvit.files import replacing
 
+AnyCell = TypeVar("AnyCell", bound=nn.Cell)
 SETTINGS = ("mode", "device_target", "jit_level", "jit_syntax_level", "enable_graph_kernel", "graph_kernel_flags",
             "deterministic", "max_call_depth")
 PACKAGES = ("mindspore", "mindvit")
@@ -180,7 +182,7 @@ def shelf():
     return Shelf()
 
 
-def keep_graphs(cell):
+def keep_graphs(cell: AnyCell) -> AnyCell:
     """Lets a cell take its graphs from the user's cache folder when an earlier process compiled the same.
 
     MindSpore's own warnings of its compile cache do not appear while such a graph is made.

@@ -6,15 +6,18 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore.train import Callback
+from mindspore.dataset import Dataset
+from mindspore.train import Callback, Model, RunContext
 
 from mindvit.checkpoints import save_weights
 from mindvit.checkpoints.save import check_savable
 from mindvit.device import notice_pynative
-from mindvit.files import replacing
+from mindvit.files import StrPath, replacing
 from mindvit.training.loss import CountedLoss
 
 
@@ -47,21 +50,22 @@ def counted_loss(params):
 class EpochLoss(Callback):
     """What the progress callbacks share: time and losses of the running epoch."""
 
-    def on_train_begin(self, run_context):
+    def on_train_begin(self, run_context: RunContext) -> None:
         notice_pynative()
 
-    def on_train_epoch_begin(self, run_context):
-        self.losses, self.epoch_start = [], time.time()
+    def on_train_epoch_begin(self, run_context: RunContext) -> None:
+        self.losses: list[float] = []
+        self.epoch_start = time.time()
         if counted := counted_loss(run_context.original_args()):
             counted.clear()
 
-    def on_train_step_begin(self, run_context):
+    def on_train_step_begin(self, run_context: RunContext) -> None:
         self.step_start = time.time()
 
-    def on_train_step_end(self, run_context):
+    def on_train_step_end(self, run_context: RunContext) -> None:
         self.losses.append(step_loss(run_context.original_args()))
 
-    def mean_loss(self, params):
+    def mean_loss(self, params: dict[str, Any]) -> float | None:
         """The running epoch's mean loss; None where nobody knows it: with data sink steps end once an epoch."""
         if counted := counted_loss(params):
             return counted.means()[0]
@@ -85,12 +89,12 @@ class LossMonitor(EpochLoss):
         10
     """
 
-    def __init__(self, lr_init=None, per_print_times=1):
+    def __init__(self, lr_init: float | Sequence[float] | None = None, per_print_times: int = 1) -> None:
         super().__init__()
         self.lr_init, self.per_print_times = lr_init, per_print_times
         self.last_printed = 0
 
-    def on_train_step_end(self, run_context):
+    def on_train_step_end(self, run_context: RunContext) -> None:
         super().on_train_step_end(run_context)
         params = run_context.original_args()
         if params.cur_step_num - self.last_printed < self.per_print_times:
@@ -103,7 +107,7 @@ class LossMonitor(EpochLoss):
               f"{loss}, time:{(time.time() - self.step_start) * 1000:5.3f} ms, "
               f"lr:{'None' if lr is None else format(lr, '5.5f')}", flush=True)
 
-    def on_train_epoch_end(self, run_context):
+    def on_train_epoch_end(self, run_context: RunContext) -> None:
         milliseconds, mean = (time.time() - self.epoch_start) * 1000, self.mean_loss(run_context.original_args())
         print(f"Epoch time: {milliseconds:5.3f} ms, "
               f"per step time: {milliseconds / run_context.original_args().batch_num:5.3f} ms, "
@@ -121,11 +125,11 @@ class ProgressBar(EpochLoss):
         0.001
     """
 
-    def __init__(self, lr_init):
+    def __init__(self, lr_init: float | Sequence[float]) -> None:
         super().__init__()
         self.lr_init = lr_init
 
-    def on_train_epoch_begin(self, run_context):
+    def on_train_epoch_begin(self, run_context: RunContext) -> None:
         from tqdm import tqdm
 
         super().on_train_epoch_begin(run_context)
@@ -134,7 +138,7 @@ class ProgressBar(EpochLoss):
         self.bar = tqdm(total=params.batch_num, desc=f"epoch {params.cur_epoch_num - 1}/{params.epoch_num}",
                         unit="step", **({} if sized else {"ncols": 80, "nrows": 24}))  # in 0 x 0 tqdm shows nothing
 
-    def on_train_step_end(self, run_context):
+    def on_train_step_end(self, run_context: RunContext) -> None:
         super().on_train_step_end(run_context)
         params = run_context.original_args()
         mean = self.mean_loss(params)
@@ -142,7 +146,7 @@ class ProgressBar(EpochLoss):
                              lr=f"{learning_rate_at(self.lr_init, params.cur_step_num):.2e}", refresh=False)
         self.bar.update((params.cur_step_num - 1) % params.batch_num + 1 - self.bar.n)
 
-    def on_train_epoch_end(self, run_context):
+    def on_train_epoch_end(self, run_context: RunContext) -> None:
         self.bar.close()
 
 
@@ -205,25 +209,27 @@ class ValAccMonitor(Callback):
         'Top_1_Accuracy'
     """
 
-    def __init__(self, model, dataset_val, num_epochs=None, interval=1, ckpt_directory="./",
-                 metric_name="Top_1_Accuracy", dataset_sink_mode=False):
+    def __init__(self, model: Model, dataset_val: Dataset, num_epochs: int | None = None, interval: int = 1,
+                 ckpt_directory: StrPath = "./", metric_name: str = "Top_1_Accuracy",
+                 dataset_sink_mode: bool = False) -> None:
         super().__init__()
         self.model, self.dataset_val, self.num_epochs, self.interval = model, dataset_val, num_epochs, interval
         self.folder, self.metric_name, self.dataset_sink_mode = ckpt_directory, metric_name, dataset_sink_mode
-        self.keep = None
+        self.keep: KeepWeights | None = None
 
-    def on_train_begin(self, run_context):
+    def on_train_begin(self, run_context: RunContext) -> None:
         notice_pynative()
         if self.keep is None:  # a training that goes on keeps the best of before
             self.keep = KeepWeights(run_context.original_args().network, self.folder, self.metric_name)
 
-    def on_train_epoch_end(self, run_context):
+    def on_train_epoch_end(self, run_context: RunContext) -> None:
         params = run_context.original_args()
         due = params.cur_epoch_num % self.interval == 0
         params.eval_results = {}
         if due or params.cur_epoch_num == (self.num_epochs or params.epoch_num):
             params.eval_results = self.model.eval(self.dataset_val, dataset_sink_mode=self.dataset_sink_mode)
         record = {"epoch": params.cur_epoch_num, **params.eval_results}
+        assert self.keep  # since the training began
         self.keep([record])
         if params.eval_results:
             print_validation(record, self.keep.best, params.epoch_num, self.metric_name)
@@ -247,7 +253,7 @@ class EpochRecords(EpochLoss):
         self.model, self.dataset_val, self.lr_init = model, dataset_val, lr_init
         self.readers, self.dataset_sink_mode, self.records = readers, dataset_sink_mode, []
 
-    def on_train_epoch_end(self, run_context):
+    def on_train_epoch_end(self, run_context: RunContext) -> None:
         params = run_context.original_args()
         loss, accuracy = counted_loss(params).means()
         validation = self.model.eval(self.dataset_val, dataset_sink_mode=self.dataset_sink_mode)

@@ -37,7 +37,8 @@ class CrossEntropySmooth(nn.LossBase):
         0.6931
     """
 
-    def __init__(self, sparse=True, reduction="mean", smooth_factor=0.0, num_classes=1000, classes_num=None):
+    def __init__(self, sparse: bool = True, reduction: str = "mean", smooth_factor: float = 0.0,
+                 num_classes: int = 1000, classes_num: int | None = None) -> None:
         super().__init__(reduction)
         self.num_classes = num_classes if classes_num is None else classes_num
         if not 0 <= smooth_factor < 1:
@@ -50,12 +51,12 @@ class CrossEntropySmooth(nn.LossBase):
         self.one, self.zero = Tensor(1.0, ms.float32), Tensor(0.0, ms.float32)
         self.cross_entropy = nn.SoftmaxCrossEntropyWithLogits(reduction=reduction)
 
-    def construct(self, logits, labels):
+    def construct(self, logits: Tensor | tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
         if isinstance(logits, tuple):
             return (self.one_head(logits[0], labels) + self.one_head(logits[1], labels)) / 2
         return self.one_head(logits, labels)
 
-    def one_head(self, logits, labels):
+    def one_head(self, logits: Tensor, labels: Tensor) -> Tensor:
         check_logits(logits.shape, self.num_classes)
         if self.sparse:
             labels = ops.one_hot(labels.astype(ms.int32), self.num_classes, self.one, self.zero)  # (B, num_classes)

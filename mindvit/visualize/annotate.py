@@ -5,16 +5,19 @@ import itertools
 import os
 import pathlib
 import re
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from mindvit.data.images import open_rgb
-from mindvit.files import replacing
+from mindvit.files import StrPath, replacing
 from mindvit.visualize.fonts import choose_font
 
 
-def show_result(img, result, text_color="green", font_scale=0.5, row_width=20, show=False, out_file=None):
+def show_result(img: StrPath | np.ndarray, result: Mapping[int, object] | Mapping[str, object],
+                text_color: str | tuple[int, int, int] = "green", font_scale: float = 0.5, row_width: int = 20,
+                show: bool = False, out_file: StrPath | None = None) -> Image.Image:
     """Writes one line for each item of `result` on a picture, top left, as the Vision suite does.
 
     Characters that the default font lacks are written with one of the system's fonts that has them; where none has,

@@ -2,17 +2,18 @@
 
 import csv
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
-from mindvit.files import replacing, write_json
+from mindvit.files import StrPath, replacing, write_json
 from mindvit.visualize.fonts import choose_font
 
 LONGEST_NAME = 24  # characters in the picture
 WITH_COUNTS, WITH_NAMES = 20, 120  # classes up to which the picture has them
 
 
-def save_confusion(confusion, names, folder):
+def save_confusion(confusion: np.ndarray | Sequence[Sequence[int]], names: Sequence[str], folder: StrPath) -> None:
     """Writes confusion.json, confusion.csv and confusion.png; rows are the true classes, columns the predicted ones.
 
     Args:

@@ -1,13 +1,15 @@
 """The picture of a training: loss and accuracy by epoch."""
 
-from mindvit.files import replacing
+from collections.abc import Mapping, Sequence
+
+from mindvit.files import StrPath, replacing
 
 CURVES = (("loss", {"train_loss": "training (smoothed labels)", "val_loss": "validation"}),
           ("accuracy", {"train_Top_1_Accuracy": "top-1, training (augmented)", "Top_1_Accuracy": "top-1, validation",
                         "Top_5_Accuracy": "top-5, validation"}))
 
 
-def save_curves(rows, path):
+def save_curves(rows: Sequence[Mapping[str, float]], path: StrPath) -> None:
     """Draws loss and accuracy by epoch.
 
     Args:

@@ -28,7 +28,7 @@ def listed(names, most=8):
 class StoredArray:
     """An array in a file: its shape is known, `np.asarray(stored)` reads it. bfloat16 comes as float32, exactly."""
 
-    shape: tuple
+    shape: tuple[int, ...]
     read: Callable[[], np.ndarray] = dataclasses.field(repr=False)
 
     def __array__(self, dtype=None, copy=None):
