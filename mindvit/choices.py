@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 
 Scalar = bool | int | float | str | None  # what a YAML file or a flag can say without naming anything to import
 Plain = Scalar | list[Scalar]
+Table = dict[str, Callable]  # name: function, whose keyword-only arguments are its options
 Choice = str | dict[str, Plain | dict[str, Plain]]
 
 
-def entry(table: dict[str, Callable], name: str | None = None) -> Callable:
+def entry(table: Table, name: str | None = None) -> Callable:
     """A decorator that puts a function into a table, under its own name unless another is given."""
     def put(function: Callable) -> Callable:
         return table.setdefault(name or function.__name__, function)
@@ -25,12 +26,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
 
 
-def choose(choice: Choice, table: dict[str, Callable], where: str) -> functools.partial:
+def choose(choice: Choice, table: Table, where: str) -> functools.partial:
     """The function that a choice names, with the options it gives.
 
     Args:
         choice: a name of the table; {name: {option: value}}; or {name: value} for the first option alone.
-        table: name -> function, whose keyword-only arguments are its options, each with a default.
+        table: the functions.
         where: the configuration's field, for messages.
 
     Raises:

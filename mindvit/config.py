@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from mindvit.choices import Choice, Plain, choose
 from mindvit.data.augment import AUGMENTATIONS
@@ -79,7 +79,7 @@ class DataConfig(PrepareConfig):
     val_fraction: float = 0.2
     workers: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_choices(self)
 
 
@@ -139,7 +139,7 @@ class TrainConfig:
     seed: int = 42
     log_every: int = 25
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_choices(self)
 
 
@@ -246,9 +246,9 @@ class PredictJob(RunConfig):
     out: str = "predicted"
     json: str | None = None
 
-    def __post_init__(self):
-        one = isinstance(self.paths, (str, os.PathLike))
-        self.paths = [os.fspath(path) for path in ([self.paths] if one else self.paths)]
+    def __post_init__(self) -> None:
+        given: Any = self.paths
+        self.paths = [os.fspath(path) for path in ([given] if isinstance(given, (str, os.PathLike)) else given)]
 
 
 def check_job(job, cls, function):

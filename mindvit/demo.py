@@ -1,7 +1,7 @@
 """The quickstart: train, evaluate and predict on the packaged digits, with neither network nor checkpoint."""
 
 import pathlib
-from typing import Literal
+from typing import Any, Literal
 
 from mindvit.config import DataConfig, EvalJob, ModelConfig, PredictJob, TrainConfig, TrainJob
 from mindvit.data import write_digits
@@ -32,7 +32,7 @@ def digits_job(root, **options):
 
 
 def quickstart(out: str = OUT, seed: int = 42,
-               device_target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto"):
+               device_target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto") -> dict[str, Any]:
     """Writes the digits as folders of pictures, trains a small ViT on them, evaluates it and predicts ten of them.
 
     Args:

@@ -1,16 +1,19 @@
 """Data sets and what is done to their images."""
 from pathlib import Path
+from typing import Any
 
 from mindvit.data.cifar import Cifar10, Cifar100, find_cifar
 from mindvit.data.digits import write_digits
 from mindvit.data.folder import DatasetGenerator, ImageFolder, list_images, read_dataset
 from mindvit.data.images import open_rgb, read_image
 from mindvit.data.transforms import eval_transform, infer_transform, predict_transform, prepare_image, train_transform
+from mindvit.files import StrPath
 
 ImageNet = ImageFolder  # the Vision suite's name
 
 
-def open_dataset(path, split, val_fraction=0.2, hold_out=False, **options):
+def open_dataset(path: StrPath, split: str, val_fraction: float | None = 0.2, hold_out: bool = False,
+                 **options: Any) -> Cifar10 | ImageFolder:
     """Open what is in a folder: CIFAR-10 or CIFAR-100 where its batches lie, else class folders.
 
     Args:

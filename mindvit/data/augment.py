@@ -5,12 +5,12 @@ Each takes the network's image size, (height, width), and gives MindSpore's oper
 
 from mindspore.dataset import vision
 
-from mindvit.choices import entry
+from mindvit.choices import Table, entry
+from mindvit.data.images import Operation
 
-Operations = list  # of MindSpore's, which share no class
 # Bicubic is Pillow's, with antialiasing.
 INTERPOLATIONS = {"bilinear": vision.Inter.LINEAR, "bicubic": vision.Inter.PILCUBIC, "nearest": vision.Inter.NEAREST}
-AUGMENTATIONS = {}
+AUGMENTATIONS: Table = {}
 
 
 def check_range(name: str, value: float, low: float, high: float, unit: str = "") -> None:
@@ -25,7 +25,7 @@ def interpolation_of(name: str) -> vision.Inter:
 
 
 @entry(AUGMENTATIONS)
-def random_crop(size, *, scale=(0.08, 1.0), ratio=(0.75, 1.333), interpolation="bilinear") -> Operations:
+def random_crop(size, *, scale=(0.08, 1.0), ratio=(0.75, 1.333), interpolation="bilinear") -> list[Operation]:
     """A random part of the image, its area a share in `scale` and its width / height in `ratio`, resized to the size
     (Szegedy et al., "Going Deeper with Convolutions", 2015, section 6)."""
     check_ranges(scale, ratio)
@@ -42,13 +42,13 @@ def check_ranges(scale, ratio):
 
 
 @entry(AUGMENTATIONS)
-def resize(size, *, interpolation="bilinear") -> Operations:
+def resize(size, *, interpolation="bilinear") -> list[Operation]:
     """The whole image resized to the size, proportions not kept."""
     return [vision.Resize(list(size), interpolation_of(interpolation))]
 
 
 @entry(AUGMENTATIONS)
-def simple_crop(size, *, padding=4, interpolation="bicubic") -> Operations:
+def simple_crop(size, *, padding=4, interpolation="bicubic") -> list[Operation]:
     """The image resized, mirrored at its borders by `padding` pixels and cropped at random to the size (Touvron et al.,
     "DeiT III", 2022, section 3.2); here both sides are resized."""
     check_range("padding of simple_crop", padding, 0, min(size) - 1, " pixels")
@@ -57,21 +57,21 @@ def simple_crop(size, *, padding=4, interpolation="bicubic") -> Operations:
 
 
 @entry(AUGMENTATIONS)
-def flip(size, *, probability=0.5) -> Operations:
+def flip(size, *, probability=0.5) -> list[Operation]:
     """Mirrored left to right."""
     check_range("probability of flip", probability, 0, 1)
     return [vision.RandomHorizontalFlip(probability)]
 
 
 @entry(AUGMENTATIONS)
-def rotation(size, *, degrees=10.0) -> Operations:
+def rotation(size, *, degrees=10.0) -> list[Operation]:
     """Rotated about the centre by at most `degrees` to either side; the corners are black."""
     check_range("degrees of rotation", degrees, 0, 180)
     return [vision.RandomRotation(degrees, vision.Inter.BILINEAR)]
 
 
 @entry(AUGMENTATIONS)
-def color_jitter(size, *, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0) -> Operations:
+def color_jitter(size, *, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0) -> list[Operation]:
     """Brightness, contrast and saturation times a factor within 1 +- what is given, hue turned within +- its share."""
     for name, value in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
         check_range(f"{name} of color_jitter", value, 0, 1)
@@ -81,7 +81,7 @@ def color_jitter(size, *, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0)
 
 
 @entry(AUGMENTATIONS)
-def rand_augment(size, *, magnitude=9, num_ops=2) -> Operations:
+def rand_augment(size, *, magnitude=9, num_ops=2) -> list[Operation]:
     """`num_ops` operations of a list at one strength, 0 to 30 (Cubuk et al., "RandAugment", 2020)."""
     check_range("magnitude of rand_augment", magnitude, 0, 30)
     check_range("num_ops of rand_augment", num_ops, 0, 14)
@@ -89,7 +89,7 @@ def rand_augment(size, *, magnitude=9, num_ops=2) -> Operations:
 
 
 @entry(AUGMENTATIONS)
-def auto_augment(size, *, policy="imagenet") -> Operations:
+def auto_augment(size, *, policy="imagenet") -> list[Operation]:
     """A policy that was searched on "imagenet", "cifar10" or "svhn" (Cubuk et al., "AutoAugment", 2019)."""
     policies = {member.value: member for member in vision.AutoAugmentPolicy}
     if policy not in policies:
@@ -98,13 +98,13 @@ def auto_augment(size, *, policy="imagenet") -> Operations:
 
 
 @entry(AUGMENTATIONS)
-def trivial_augment(size) -> Operations:
+def trivial_augment(size) -> list[Operation]:
     """One operation of any strength (Müller and Hutter, "TrivialAugment", 2021, the wide space)."""
     return [vision.TrivialAugmentWide()]
 
 
 @entry(AUGMENTATIONS)
-def three_augment(size) -> Operations:
+def three_augment(size) -> list[Operation]:
     """Gray, solarised or blurred, one of them each time (Touvron et al., "DeiT III", 2022, section 3.2).
 
     MindSpore's blur has a fixed strength, so that one of eight from 0.1 to 2 pixels is drawn, as widely as there.

@@ -1,20 +1,23 @@
 """The image operations of training, evaluation and prediction, as published for the Vision suite's ViT and as any
 weights need them."""
-import os
 from collections.abc import Sequence
 
 import numpy as np
 from mindspore.dataset import Dataset, vision
+from numpy.typing import NDArray
 from PIL import Image
 
 from mindvit.choices import Choice, choose
 from mindvit.data.augment import AUGMENTATIONS, INTERPOLATIONS, SIZING
-from mindvit.data.images import open_rgb, read_image, to_rgb
-from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, pair, prepare_pixels, resize_target
+from mindvit.data.images import Operation, open_rgb, read_image, to_rgb
+from mindvit.files import StrPath
+from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Size, pair, prepare_pixels, resize_target
+
+Channels = tuple[float, float, float]
 
 
-def prepare_image(image: str | os.PathLike | Image.Image, size: int | tuple[int, int],
-                  preprocessing: Preprocessing) -> np.ndarray:
+def prepare_image(image: StrPath | Image.Image, size: Size,
+                  preprocessing: Preprocessing) -> NDArray[np.float32]:
     """One image as a network takes it: the way of evaluation, prediction and Python alike.
 
     `network(mindspore.Tensor(prepare_image("cat.jpg", 224, network.preprocessing))[None])` gives its logits.
@@ -34,14 +37,13 @@ def prepare_image(image: str | os.PathLike | Image.Image, size: int | tuple[int,
         >>> prepare_image("cat.jpg", 224, Preprocessing()).shape
         (3, 224, 224)
     """
-    image = to_rgb(image, preprocessing.opening) if isinstance(image, Image.Image) else opened(image, preprocessing)
+    rgb = to_rgb(image, preprocessing.opening) if isinstance(image, Image.Image) else opened(image, preprocessing)
     if preprocessing.resizer != "mindspore":
-        return prepare_pixels(image, size, preprocessing)
-    _, *others = operations(size, preprocessing)
-    image = np.asarray(image)
+        return prepare_pixels(rgb, size, preprocessing)
+    pixels, (_, *others) = np.asarray(rgb), operations(size, preprocessing)
     for operation in others:
-        image = operation(image)
-    return image
+        pixels = operation(pixels)
+    return pixels
 
 
 def opened(file, preprocessing):
@@ -51,7 +53,7 @@ def opened(file, preprocessing):
     return open_rgb(file, preprocessing.opening)
 
 
-def operations(size: int | tuple[int, int], preprocessing: Preprocessing) -> list:
+def operations(size: Size, preprocessing: Preprocessing) -> list[Operation]:
     """MindSpore's operations for a Preprocessing whose resizer is "mindspore".
 
     Args:
@@ -70,8 +72,8 @@ def operations(size: int | tuple[int, int], preprocessing: Preprocessing) -> lis
             *finish(preprocessing.mean, preprocessing.std)]
 
 
-def train_transform(size: int | tuple[int, int], augment: Sequence[Choice] = ("random_crop", "flip"),
-                    mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> list:
+def train_transform(size: Size, augment: Sequence[Choice] = ("random_crop", "flip"),
+                    mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> list[Operation]:
     """Operations for training: the named augmentations of `mindvit.data.augment` in their order, then mean and std.
 
     Args:
@@ -104,8 +106,8 @@ def train_transform(size: int | tuple[int, int], augment: Sequence[Choice] = ("r
     return [*opened, *others, *finish(mean, std)]
 
 
-def eval_transform(size: int | tuple[int, int], crop_fraction: float = 0.875, mean: Sequence[float] = IMAGENET_MEAN,
-                   std: Sequence[float] = IMAGENET_STD, interpolation: str = "bilinear") -> list:
+def eval_transform(size: Size, crop_fraction: float = 0.875, mean: Channels = IMAGENET_MEAN,
+                   std: Channels = IMAGENET_STD, interpolation: str = "bilinear") -> list[Operation]:
     """Operations for evaluation: resize to `size` / `crop_fraction`, then crop the centre.
 
     Args:
@@ -128,8 +130,8 @@ def eval_transform(size: int | tuple[int, int], crop_fraction: float = 0.875, me
     return operations(size, Preprocessing(mean, std, crop_fraction, interpolation))
 
 
-def predict_transform(size: int | tuple[int, int], mean: Sequence[float] = IMAGENET_MEAN,
-                      std: Sequence[float] = IMAGENET_STD, interpolation: str = "bilinear") -> list:
+def predict_transform(size: Size, mean: Channels = IMAGENET_MEAN,
+                      std: Channels = IMAGENET_STD, interpolation: str = "bilinear") -> list[Operation]:
     """Operations for prediction: the whole image resized to `size`, proportions not kept.
 
     Args:
@@ -148,7 +150,7 @@ def predict_transform(size: int | tuple[int, int], mean: Sequence[float] = IMAGE
     return operations(size, Preprocessing(mean, std, 1.0, interpolation, resize_mode="squash"))
 
 
-def infer_transform(dataset: Dataset, columns_list: Sequence[str], resize: int | tuple[int, int]) -> Dataset:
+def infer_transform(dataset: Dataset, columns_list: Sequence[str], resize: Size) -> Dataset:
     """Map a data set of encoded images, such as one over `DatasetGenerator`, to batches of one for prediction.
 
     Args:

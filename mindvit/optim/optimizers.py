@@ -6,17 +6,18 @@ Each takes groups of parameters, as `parameter_groups` makes them, and the learn
 import logging
 import os
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.nn.learning_rate_schedule import LearningRateSchedule
 
-from mindvit.choices import choose, entry
+from mindvit.choices import Table, choose, entry
 from mindvit.optim.groups import decay_groups
 
 Parameters = Sequence[Parameter] | Sequence[dict]
-Rate = float | Sequence[float] | LearningRateSchedule
-OPTIMIZERS = {}
+Rate: TypeAlias = float | Sequence[float] | LearningRateSchedule
+OPTIMIZERS: Table = {}
 
 
 class DecayingOptimizer(nn.Optimizer):
@@ -25,7 +26,7 @@ class DecayingOptimizer(nn.Optimizer):
     Of parameters in a plain list weights decay; biases, norms, tokens and the position embedding do not.
     """
 
-    def __init__(self, params, learning_rate, weight_decay):
+    def __init__(self, params: Parameters, learning_rate: Rate, weight_decay: float) -> None:
         if weight_decay < 0:
             raise ValueError(f"weight_decay is {weight_decay}; it is at least 0, usually 0.05")
         params = list(params)
@@ -41,10 +42,10 @@ class DecayingOptimizer(nn.Optimizer):
             self.move(i, self.parameters[i], gradient, rate, decay)
         return True
 
-    def begin(self):
+    def begin(self) -> None:
         """What a step does once."""
 
-    def decay(self, i, parameter, share):
+    def decay(self, i: int, parameter: Parameter, share: Tensor) -> None:
         """p <- p - share * p, where the parameter decays."""
         if self.decay_flags[i]:
             ops.assign(parameter, parameter * (1 - share))
@@ -53,14 +54,15 @@ class DecayingOptimizer(nn.Optimizer):
 class AdamMoments(DecayingOptimizer):
     """Running means of gradients and squared gradients, and how far they are from their ends."""
 
-    def __init__(self, params, learning_rate, weight_decay, beta1, beta2, eps):
+    def __init__(self, params: Parameters, learning_rate: Rate, weight_decay: float, beta1: float, beta2: float,
+                 eps: float) -> None:
         super().__init__(params, learning_rate, weight_decay)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.beta1_power = Parameter(Tensor(1.0, ms.float32), "beta1_power", requires_grad=False)
         self.beta2_power = Parameter(Tensor(1.0, ms.float32), "beta2_power", requires_grad=False)
         self.moment2 = self.parameters.clone("moment2", "zeros")
 
-    def begin(self):
+    def begin(self) -> None:
         self.beta1_power = self.beta1_power * self.beta1
         self.beta2_power = self.beta2_power * self.beta2
 
@@ -98,7 +100,7 @@ class AdamW(AdamMoments):
         super().__init__(params, learning_rate, weight_decay, beta1, beta2, eps)
         self.adam = ops.Adam()
 
-    def move(self, i, parameter, gradient, rate, decay):
+    def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor) -> None:
         self.decay(i, parameter, rate * decay)
         eps = self.eps * ops.sqrt(1 - self.beta2_power)  # the operator adds it to sqrt(v), not to sqrt(v_hat)
         self.adam(parameter, self.moment1[i], self.moment2[i], self.beta1_power, self.beta2_power, rate, self.beta1,
@@ -130,7 +132,7 @@ class Lion(DecayingOptimizer):
         super().__init__(params, learning_rate, weight_decay)
         self.beta1, self.beta2 = beta1, beta2
 
-    def move(self, i, parameter, gradient, rate, decay):
+    def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor) -> None:
         self.decay(i, parameter, rate * decay)
         moment, gradient = self.moment1[i], gradient.astype(ms.float32)
         direction = ops.sign(self.beta1 * moment + (1 - self.beta1) * gradient)
@@ -160,7 +162,7 @@ class LAMB(AdamMoments):
                  beta2: float = 0.999, eps: float = 1e-6) -> None:
         super().__init__(params, learning_rate, weight_decay, beta1, beta2, eps)
 
-    def move(self, i, parameter, gradient, rate, decay):
+    def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor) -> None:
         gradient = gradient.astype(ms.float32)
         first = self.beta1 * self.moment1[i] + (1 - self.beta1) * gradient
         second = self.beta2 * self.moment2[i] + (1 - self.beta2) * gradient * gradient

@@ -2,9 +2,9 @@
 
 import math
 
-from mindvit.choices import Choice, choose, entry
+from mindvit.choices import Choice, Table, choose, entry
 
-SCHEDULES = {}  # name: share of the highest rate at a step
+SCHEDULES: Table = {}  # name: share of the highest rate at a step
 
 
 @entry(SCHEDULES)

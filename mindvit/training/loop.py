@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import pathlib
 import time
+from typing import Any
 
 import mindspore as ms
 import yaml
@@ -95,7 +96,7 @@ def train(job: TrainJob) -> dict:
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode, job.keep_graphs)
     ms.set_seed(job.train.seed)
 
-    options = {"batch_size": job.train.batch_size, "num_parallel_workers": job.data.workers}
+    options: dict[str, Any] = {"batch_size": job.train.batch_size, "num_parallel_workers": job.data.workers}
     sets = {split: open_dataset(job.data.root, split, num_classes=job.model.num_classes, hold_out=True,
                                 val_fraction=job.data.val_fraction, **options)
             for split in ("train", "val")}
