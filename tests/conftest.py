@@ -1,8 +1,11 @@
 import pathlib
 
+import mindspore as ms
 import numpy as np
 import pytest
 from PIL import Image
+
+from mindvit.cli import main
 
 # Real photographs and the ImageNet class they come nearest to.
 PHOTOS = {"chelsea.png": "n02123045", "coffee.png": "n07920052", "china.jpg": "n03877845", "flower.jpg": "n11939491"}
@@ -52,3 +55,28 @@ def digit_folder(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((archive["images"][i] * 15).astype(np.uint8)).resize((32, 32)).save(path)
     return root
+
+
+@pytest.fixture(scope="session")
+def digit_run(digit_folder, tmp_path_factory):
+    """A ViT-Ti trained for an epoch on the digits by the command line, with the flags that others rely on."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    status = main(["train", "--data.root", str(digit_folder), "--model.name", "vit_t_16", "--model.num_classes", "10",
+                   "--model.image_size", "32", "--train.epochs", "1", "--train.batch_size", "20", "--train.lr", "1e-3",
+                   "--data.crop_fraction", "1.0", "--device-target", "CPU", "--out", str(folder)])
+    assert status == 0
+    return folder
+
+
+@pytest.fixture
+def graph_mode():
+    ms.set_context(mode=ms.GRAPH_MODE)
+    yield
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+@pytest.fixture(params=["graph", "pynative"])
+def mode(request):
+    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
+    yield request.param
+    ms.set_context(mode=ms.PYNATIVE_MODE)

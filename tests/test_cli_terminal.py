@@ -10,18 +10,18 @@ import sys
 import time
 
 import pytest
+from tiny import FLAGS
 
 import mindvit
 from mindvit import save_weights
 
 COMMAND = [sys.executable, "-m", "mindvit"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(pathlib.Path(mindvit.__file__).parents[1]), "GLOG_v": "3"}
-SIZES = '{"patch_size": 16, "embed_dim": 32, "num_layers": 1, "num_heads": 1, "mlp_dim": 32}'
 
 
 def training(digits, epochs):
-    return ["train", "--data.root", str(digits), "--model.image_size", "32", "--model.overrides", SIZES,
-            "--train.epochs", str(epochs), "--train.batch_size", "20", "--train.log_every", "1", "--out", "run"]
+    return ["train", "--data.root", str(digits), *FLAGS, "--train.epochs", str(epochs),
+            "--train.batch_size", "20", "--train.log_every", "1", "--out", "run"]
 
 
 def interrupted(arguments, line, seconds=0.0):
