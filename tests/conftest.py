@@ -59,24 +59,32 @@ def digit_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def digit_run(digit_folder, tmp_path_factory):
-    """A ViT-Ti trained for an epoch on the digits by the command line, with the flags that others rely on."""
+    """A ViT-Ti of one block trained for an epoch on the digits by the command line, with flags that others rely on."""
+    from tiny import NAMED
+
+    from mindvit.cli import main
+
     folder = tmp_path_factory.mktemp("runs") / "run"
-    status = main(["train", "--data.root", str(digit_folder), "--model.name", "vit_t_16", "--model.num_classes", "10",
+    status = main(["train", "--data.root", str(digit_folder), *NAMED, "--model.num_classes", "10",
                    "--model.image_size", "32", "--train.epochs", "1", "--train.batch_size", "20", "--train.lr", "1e-3",
                    "--data.crop_fraction", "1.0", "--device-target", "CPU", "--out", str(folder)])
     assert status == 0
     return folder
 
 
-@pytest.fixture
-def graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
-    yield
+@pytest.fixture(params=["graph", "pynative"])
+def mode(request):
+    import mindspore as ms
+
+    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
+    yield request.param
     ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
-@pytest.fixture(params=["graph", "pynative"])
-def mode(request):
-    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
-    yield request.param
+@pytest.fixture
+def graph_mode():
+    import mindspore as ms
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    yield
     ms.set_context(mode=ms.PYNATIVE_MODE)

@@ -65,7 +65,7 @@ def optimizers(parameters):
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "AdamWeightDecay", "Momentum", "RMSProp", "Ftrl", "SGD", "groups"])
-def test_training_state_is_known(optimizer, tmp_path, graph_mode):
+def test_training_state_is_known(optimizer, tmp_path):
     network = ViT(**TINY | {"num_layers": 1})
     columns = {"image": np.zeros((2, 3, 32, 32), np.float32), "label": np.zeros(2, np.int32)}
     data = ms.dataset.NumpySlicesDataset(columns, num_parallel_workers=1).batch(2)

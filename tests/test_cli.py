@@ -40,7 +40,7 @@ def test_few_classes_from_training_to_prediction(classes, digit_folder, capsys):
         shutil.copytree(digit_folder / "train" / f"class {i}", f"data/{i}")
     assert main(["train", "--data.root", "data", *FLAGS, "--train.epochs", "1",
                  "--train.batch_size", "8", "--out", "run"]) == 0
-    head = ["--checkpoint", "run/best.ckpt", "--model.overrides.num_heads", "4"]
+    head = ["--checkpoint", "run/best.ckpt", "--model.overrides.num_heads", "4", "--mode", "pynative"]
     assert main(["eval", "--data.root", "data", *head, "--json", "result.json"]) == 0
     assert main(["predict", "data/0", "data/1", *head, "--top_k", "9", "--json", "records.json"]) == 0
     printed, results = capsys.readouterr().out, json.loads(pathlib.Path("result.json").read_text())
@@ -116,7 +116,8 @@ def test_a_broken_training_picture_is_named(digit_folder, capfd):
 def test_a_checkpoint_of_another_library_trains_and_evaluates(digit_folder, capsys):
     """timm's files with 1,000 classes: the head is replaced in training, epsilon and GELU form go with the files."""
     save_weights(create_model("vit_t_16", image_size=32, num_layers=2), "timm.safetensors", "timm")
-    common = ["--data.root", str(digit_folder), "--model.name", "vit_t_16", "--model.overrides", '{"num_layers": 2}']
+    common = ["--data.root", str(digit_folder), "--model.name", "vit_t_16", "--model.overrides", '{"num_layers": 2}',
+              "--mode", "pynative"]
     assert main(["train", *common, "--checkpoint", "timm.safetensors", "--train.epochs", "1", "--out", "run"]) == 0
     assert "replaced     2" in capsys.readouterr().out
     assert main(["eval", *common, "--checkpoint", "run/best.ckpt"]) == 0

@@ -12,7 +12,7 @@ import reference
 from mindspore import Tensor
 from PIL import Image
 from sklearn.metrics import confusion_matrix
-from tiny import TINY
+from tiny import NAMED, TINY
 
 from mindvit import (
     ViT,
@@ -23,7 +23,7 @@ from mindvit.cli import main
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 WIDER = {**TINY, "embed_dim": 64, "num_layers": 1}  # the head is fitted to its features
-COMMON = ["--data.crop_fraction", "1.0", "--device_target", "CPU"]
+COMMON = ["--data.crop_fraction", "1.0", "--device_target", "CPU", "--mode", "pynative"]
 
 
 def pixels(files):
@@ -77,7 +77,7 @@ def test_per_class_rows_and_the_confusion_matrix_are_scikit_learns(checkpoint, d
     files, labels = labelled(data / "val")
     found = predicted(checkpoint, files)
     expected = confusion_matrix(labels, found, labels=range(10))
-    results = evaluate(data, checkpoint, "--per_class", "--confusion", "confusion")
+    results = evaluate(data, checkpoint, "--per_class", "--confusion", "confusion", "--mode", "graph")
     assert results["Top_1_Accuracy"] == (labels == found).mean() > 0.4  # it can tell digits apart
     assert [(row["class"], row["images"], row["correct"], row["Top_1_Accuracy"]) for row in results["per_class"]] == [
         (f"class {i}", n, c, c / n) for i, (n, c) in enumerate(zip(expected.sum(1), expected.diagonal())) if n]
@@ -182,7 +182,7 @@ def test_what_is_evaluated_is_said(checkpoint, digit_folder, tmp_path, capsys):
 
 
 def test_eval_counts_every_image_and_equals_the_formulas(digit_run, digit_folder, capsys):
-    status = main(["eval", "--data.root", str(digit_folder), "--model.name", "vit_t_16", "--batch_size", "16",
+    status = main(["eval", "--data.root", str(digit_folder), *NAMED, "--batch_size", "16",
                    "--checkpoint", str(digit_run / "best.ckpt"), "--json", "result.json"])
     printed, results = capsys.readouterr().out, json.loads(pathlib.Path("result.json").read_text())
     assert status == 0 and results["images"] == 40

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 from PIL import Image
+from tiny import NAMED
 
 from mindvit import (
     from_checkpoint,
@@ -22,8 +23,8 @@ def test_predict_writes_copies_and_records_and_keeps_the_originals(digit_run, di
         shutil.copy(next((digit_folder / "val" / source).iterdir()), name)
     pathlib.Path("a/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     before = pathlib.Path("a/digit.png").read_bytes()
-    arguments = ["predict", "a", "b/digit.png", "--model.name", "vit_t_16", "--checkpoint",
-                 str(digit_run / "best.ckpt"), "--top_k", "3", "--out", "a", "--json", "records.json"]
+    arguments = ["predict", "a", "b/digit.png", *NAMED, "--checkpoint", str(digit_run / "best.ckpt"),
+                 "--top_k", "3", "--out", "a", "--json", "records.json"]
     assert main(arguments) == 1  # one image is broken
     records = json.loads(pathlib.Path("records.json").read_text())
     assert [record["path"] for record in records] == ["a/broken.jpg", "a/digit.png", "b/digit.png"]
@@ -57,8 +58,7 @@ def test_a_few_images_are_predicted_without_compiling_a_graph(digit_run, digit_f
     pictures = sorted(map(str, digit_folder.glob("val/*/*.png")))[:5]
     answers = {}
     for count, mode in ((4, "pynative"), (5, "graph")):
-        arguments = ["predict", *pictures[:count], "--model.name", "vit_t_16", "--checkpoint",
-                     str(digit_run / "best.ckpt")]
+        arguments = ["predict", *pictures[:count], *NAMED, "--checkpoint", str(digit_run / "best.ckpt")]
         assert main([*arguments, "--json", "records.json", "--device_target", "CPU"]) == 0
         assert f"{mode} mode" in capsys.readouterr().out
         answers[mode] = [[p["probability"] for p in record["predictions"]]

@@ -85,17 +85,18 @@ def test_tutorial_program(photo_folder, public_file):
     assert len(re.findall(r"^\{\d+: .+\}$", printed, re.MULTILINE)) == 4
 
 
-def test_the_three_jobs(photo_folder, public_file):
-    common = ["--data-root", photo_folder, "--checkpoint", public_file]
+def test_the_three_jobs(photo_folder):
+    mindvit.save_weights(mindvit.vit_t_16(), "vit_t_16_224.ckpt")
+    common = ["--data-root", photo_folder, "--model", "vit_t_16", "--checkpoint", "vit_t_16_224.ckpt"]
     printed = run(EXAMPLES / "train_imagenet_subset.py", *common, "--epochs", 1, "--batch-size", 4, "--workers", 1)
     assert "8 training and 4 validation images, 1000 classes" in printed
     results = json.loads(pathlib.Path("runs/imagenet_subset/metrics.json").read_text())
     assert results["images"] == 4 and 5 < results["train_loss"] < 9
     best = "runs/imagenet_subset/best.ckpt"
-    printed = run(EXAMPLES / "evaluate_pretrained.py", "--data-root", photo_folder, "--checkpoint", best,
-                  "--batch-size", 3)
+    printed = run(EXAMPLES / "evaluate_pretrained.py", "--data-root", photo_folder, "--model", "vit_t_16",
+                  "--checkpoint", best, "--batch-size", 3)
     assert f"'Top_1_Accuracy': {results['Top_1_Accuracy']}" in printed and "4 images" in printed
-    printed = run(EXAMPLES / "predict_images.py", photo_folder / "infer", "--checkpoint", best)
+    printed = run(EXAMPLES / "predict_images.py", photo_folder / "infer", "--model", "vit_t_16", "--checkpoint", best)
     assert len(re.findall(r"_3\.JPEG: \{\d+: .+\} 0\.\d{4}", printed)) == 4 and len(os.listdir("predicted")) == 4
 
 

@@ -89,13 +89,14 @@ def test_the_test_images_are_evaluated_once_with_the_best_weights(digit_folder, 
 
 def test_adamw_trains_and_pynative_says_nothing_of_a_graph(digit_folder, capsys):
     """Two trainings that differ in how they run and not in what they compute, with weights that decay."""
-    weights = []
+    weights, network = [], ModelConfig("vit_t_16", image_size=32, overrides={**OVERRIDES, "mlp_dim": 64})
     training = TrainConfig(epochs=1, batch_size=40, lr=3e-3, optimizer="adamw", weight_decay=10.0)
     for mode in ("graph", "pynative"):
-        results = train(job(digit_folder, "auto", mode=mode, train=training))
+        results = train(job(digit_folder, "auto", mode=mode, model=network, train=training))
         weights.append(ms.load_checkpoint(f"{results['folder']}/last.ckpt"))
         assert ("the first step compiles the graph" in capsys.readouterr().out) == (mode == "graph")
-    results = train(job(digit_folder, "auto", train=dataclasses.replace(training, weight_decay=0.0)))
+    training = dataclasses.replace(training, weight_decay=0.0)
+    results = train(job(digit_folder, "auto", mode="pynative", model=network, train=training))
     weights.append(ms.load_checkpoint(f"{results['folder']}/last.ckpt"))
     assert results["folder"] == "runs/train-3"
     graph, pynative, undecayed = (part["transformer.layers.1.1.cell.1.dense1.weight"].asnumpy() for part in weights)

@@ -10,6 +10,7 @@ TINY = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "num_layers": 2, "nu
 # What the command line says of it as --model.overrides; the data and --model.image_size say the others.
 OVERRIDES = {name: TINY[name] for name in ("patch_size", "embed_dim", "num_layers", "num_heads", "mlp_dim")}
 FLAGS = ["--model.image_size", "32", "--model.overrides", json.dumps(OVERRIDES)]
+NAMED = ["--model.name", "vit_t_16", "--model.overrides.num_layers", "1"]  # a table's name with one block
 
 
 def scatter(network, seed=0):
