@@ -1,11 +1,13 @@
+import os
 import pathlib
 
-import mindspore as ms
 import numpy as np
 import pytest
 from PIL import Image
 
-from mindvit.cli import main
+# Before MindSpore is imported: threads of several workers, which wait for each other by spinning, take each other's
+# time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Real photographs and the ImageNet class they come nearest to.
 PHOTOS = {"chelsea.png": "n02123045", "coffee.png": "n07920052", "china.jpg": "n03877845", "flower.jpg": "n11939491"}
