@@ -30,7 +30,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "hypothesis", "scikit-learn", "scikit-image", "ruff", "mypy"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "scikit-image", "ruff", "mypy"],
         # other libraries' models, for the tests marked `libraries`
         "libraries": ["transformers", "torch==2.13.0", "vit-pytorch"],
     },

@@ -1,8 +1,13 @@
+import os
 import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# Before MindSpore is imported: threads of several workers, which wait for each other by spinning, take each other's
+# time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Real photographs and the ImageNet class they come nearest to.
 PHOTOS = {"chelsea.png": "n02123045", "coffee.png": "n07920052", "china.jpg": "n03877845", "flower.jpg": "n11939491"}
@@ -52,3 +57,36 @@ def digit_folder(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((archive["images"][i] * 15).astype(np.uint8)).resize((32, 32)).save(path)
     return root
+
+
+@pytest.fixture(scope="session")
+def digit_run(digit_folder, tmp_path_factory):
+    """A ViT-Ti of one block trained for an epoch on the digits by the command line, with flags that others rely on."""
+    from tiny import NAMED
+
+    from mindvit.cli import main
+
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    status = main(["train", "--data.root", str(digit_folder), *NAMED, "--model.num_classes", "10",
+                   "--model.image_size", "32", "--train.epochs", "1", "--train.batch_size", "20", "--train.lr", "1e-3",
+                   "--data.crop_fraction", "1.0", "--device-target", "CPU", "--out", str(folder)])
+    assert status == 0
+    return folder
+
+
+@pytest.fixture(params=["graph", "pynative"])
+def mode(request):
+    import mindspore as ms
+
+    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
+    yield request.param
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+@pytest.fixture
+def graph_mode():
+    import mindspore as ms
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    yield
+    ms.set_context(mode=ms.PYNATIVE_MODE)

@@ -1,3 +1,5 @@
+"""The benchmarks in small, in real processes, and what they compare with."""
+
 import concurrent.futures
 import importlib
 import json

@@ -1,3 +1,5 @@
+"""AdamW against its formula and PyTorch's, what decays, and the learning rates."""
+
 import pathlib
 import subprocess
 import sys
@@ -6,6 +8,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
+from tiny import TINY
 
 from mindvit import AdamW, TrainConfig, ViT, learning_rates
 from mindvit.optim.groups import is_decayed
@@ -135,7 +138,7 @@ def test_adamw_is_pytorchs():
 
 
 def test_tokens_biases_and_norms_do_not_decay():
-    network = ViT(32, patch_size=16, embed_dim=32, num_layers=1, num_heads=1, mlp_dim=32, distilled=True)
+    network = ViT(**{**TINY, "num_layers": 1}, distilled=True)
     names = {parameter.name for parameter in network.trainable_params() if is_decayed(parameter)}
     assert {"cls", "dist", "pos_embedding"} <= {parameter.name for parameter in network.trainable_params()} - names
     assert all(name.endswith(".weight") for name in names) and len(names) == 1 + 4 + 2  # patches, block, two heads
@@ -166,3 +169,11 @@ def test_adam_is_built_without_a_warning_and_other_warnings_stay():
     pathlib.Path("script.py").write_text(QUIET)
     done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=True)
     assert done.stderr.count("FusedSparseAdam") == 1 and "other warnings" in done.stderr
+
+
+def test_learning_rates_rise_linearly_and_fall_along_a_cosine():
+    lr = learning_rates(0.1, 10, 5, warmup_epochs=2)
+    assert len(lr) == 50 and lr[:10] == pytest.approx(0.01 * np.arange(1, 11))
+    assert lr[10:] == pytest.approx(0.05 * (1 + np.cos(np.pi * np.arange(40) / 40)))
+    with pytest.raises(ValueError, match=r"warmup_epochs is 10; it lies in \[0, 10\)"):
+        learning_rates(0.1, 10, 5, 10)

@@ -8,6 +8,14 @@ import pytest
 from mindvit import learning_rates
 
 
+def test_learning_rates_rise_linearly_and_fall_along_a_cosine():
+    lr = learning_rates(0.1, 10, 5, warmup_epochs=2)
+    assert len(lr) == 50 and lr[:10] == pytest.approx(0.01 * np.arange(1, 11))
+    assert lr[10:] == pytest.approx(0.05 * (1 + np.cos(np.pi * np.arange(40) / 40)))
+    with pytest.raises(ValueError, match=r"warmup_epochs is 10; it lies in \[0, 10\)"):
+        learning_rates(0.1, 10, 5, 10)
+
+
 def test_step_and_constant():
     rates = learning_rates(0.8, 7, 5, 1, {"step": {"every": 2, "factor": 0.5}})
     assert rates[:5] == pytest.approx([0.16, 0.32, 0.48, 0.64, 0.8])

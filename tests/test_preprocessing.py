@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mindspore.dataset import vision
 from PIL import Image
-from test_checkpoints import case_file
+from stored import case_file
 
 from mindvit import Preprocessing, from_checkpoint, open_rgb, prepare_image
 from mindvit.checkpoints.libraries import LIBRARIES

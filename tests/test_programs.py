@@ -15,6 +15,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import FLAGS, TINY
 
 import mindvit
 from mindvit.cli import main
@@ -84,17 +85,18 @@ def test_tutorial_program(photo_folder, public_file):
     assert len(re.findall(r"^\{\d+: .+\}$", printed, re.MULTILINE)) == 4
 
 
-def test_the_three_jobs(photo_folder, public_file):
-    common = ["--data-root", photo_folder, "--checkpoint", public_file]
+def test_the_three_jobs(photo_folder):
+    mindvit.save_weights(mindvit.vit_t_16(), "vit_t_16_224.ckpt")
+    common = ["--data-root", photo_folder, "--model", "vit_t_16", "--checkpoint", "vit_t_16_224.ckpt"]
     printed = run(EXAMPLES / "train_imagenet_subset.py", *common, "--epochs", 1, "--batch-size", 4, "--workers", 1)
     assert "8 training and 4 validation images, 1000 classes" in printed
     results = json.loads(pathlib.Path("runs/imagenet_subset/metrics.json").read_text())
     assert results["images"] == 4 and 5 < results["train_loss"] < 9
     best = "runs/imagenet_subset/best.ckpt"
-    printed = run(EXAMPLES / "evaluate_pretrained.py", "--data-root", photo_folder, "--checkpoint", best,
-                  "--batch-size", 3)
+    printed = run(EXAMPLES / "evaluate_pretrained.py", "--data-root", photo_folder, "--model", "vit_t_16",
+                  "--checkpoint", best, "--batch-size", 3)
     assert f"'Top_1_Accuracy': {results['Top_1_Accuracy']}" in printed and "4 images" in printed
-    printed = run(EXAMPLES / "predict_images.py", photo_folder / "infer", "--checkpoint", best)
+    printed = run(EXAMPLES / "predict_images.py", photo_folder / "infer", "--model", "vit_t_16", "--checkpoint", best)
     assert len(re.findall(r"_3\.JPEG: \{\d+: .+\} 0\.\d{4}", printed)) == 4 and len(os.listdir("predicted")) == 4
 
 
@@ -106,8 +108,8 @@ def test_train_own_images(digit_folder):
 
 def test_train_own_images_from_a_checkpoint_of_any_size(digit_folder):
     """Without --model the checkpoint tells the network; --predict looks where --out auto went."""
-    sizes = {"patch_size": 8, "embed_dim": 128, "num_layers": 1, "num_heads": 2, "mlp_dim": 32}
-    mindvit.save_weights(mindvit.ViT(32, num_classes=5, **sizes), "small.ckpt")
+    network = mindvit.ViT(**{**TINY, "embed_dim": 128, "num_heads": 2, "num_classes": 5})
+    mindvit.save_weights(network, "small.ckpt")
     for folder in ("runs/train", "runs/train-2"):
         printed = run(EXAMPLES / "train_own_images.py", digit_folder / "val", "--checkpoint", "small.ckpt", "--epochs",
                       1, "--batch-size", 8, "--out", "auto", "--predict", digit_folder / "val/class 3")
@@ -136,11 +138,10 @@ def test_chinese_class_folders_and_a_phones_picture(digit_folder, capsys):
     names = sorted(["\u732b", "\u72d7", "\u91d1\u6bdb\u5bfb\u56de\u72ac"])
     for digit, name in enumerate(names):
         shutil.copytree(digit_folder / f"train/class {digit}", f"\u6570\u636e/{name}")
-    tiny = '{"embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 32, "patch_size": 8}'
-    assert main(["train", "--data.root", "\u6570\u636e", "--model.name", "vit_t_16", "--model.image_size", "32",
-                 "--model.overrides", tiny, "--train.epochs", "1", "--train.batch_size", "8", "--out", "run"]) == 0
+    assert main(["train", "--data.root", "\u6570\u636e", *FLAGS, "--train.epochs", "1",
+                 "--train.batch_size", "8", "--out", "run"]) == 0
     assert pathlib.Path("run/classes.txt").read_text(encoding="utf-8").split() == names
-    weights = ["--checkpoint", "run/best.ckpt", "--model.overrides", '{"num_heads": 2}', "--device_target", "CPU"]
+    weights = ["--checkpoint", "run/best.ckpt", "--model.overrides", '{"num_heads": 4}', "--device_target", "CPU"]
     assert main(["eval", "--data.root", "\u6570\u636e", *weights, "--confusion", "c"]) == 0
     assert json.loads(pathlib.Path("c/confusion.json").read_text(encoding="utf-8"))["classes"] == names
     pathlib.Path(f"\u6570\u636e/{names[0]}/\u7167\u7247.heic").write_bytes(b"\0\0\0\x14ftypheic\0\0\0\0heic")

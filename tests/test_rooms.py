@@ -1,4 +1,5 @@
-"""The order of the rooms: a file imports from its own room and those above it, and nothing goes in a circle."""
+"""The order of the rooms: a file imports from its own room and those above it, nothing goes in a circle, and the test
+files are named after the rooms."""
 
 import ast
 import graphlib
@@ -10,6 +11,8 @@ HOME = pathlib.Path(mindvit.__file__).parent
 # Each room may import from those before it.
 ORDER = ["files", "download", "choices", "imagenet", "preprocessing", "kernels", "models", "checkpoints", "data",
          "optim", "config", "zoo", "runtime", "device", "visualize", "training", "inference", "demo", "flags", "cli"]
+# What the test files are named after that test more than one room.
+ACROSS = {"benchmarks", "coming_from", "docstrings", "first_hour", "package", "programs", "rooms"}
 
 
 def imports():
@@ -47,3 +50,9 @@ def test_nothing_goes_in_a_circle():
 def test_only_the_face_and_the_command_import_the_face():
     """What is inside imports from the file where a thing is, so that `mindvit` itself can import everything."""
     assert {name for name, imported in imports().items() if () in imported} <= {("cli",), ("__main__",)}
+
+
+def test_test_files_are_named_after_the_rooms_and_each_room_has_one():
+    """test_<room>.py or test_<room>_<topic>.py."""
+    names = {file.stem.removeprefix("test_") for file in pathlib.Path(__file__).parent.glob("test_*.py")}
+    assert {name.split("_")[0] for name in names - ACROSS} == set(ORDER) and ACROSS <= names

@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tiny import TINY
 
 from mindvit import ViT, from_checkpoint, read_checkpoint, save_weights
 from mindvit.checkpoints import libraries
@@ -56,8 +57,7 @@ def added(tmp_path, monkeypatch):
 
 
 def network():
-    return ViT(image_size=32, patch_size=8, embed_dim=32, num_layers=2, num_heads=4, mlp_dim=64, num_classes=10,
-               init="timm", activation="quick_gelu", norm_eps=1e-3).set_train(False)
+    return ViT(**TINY, activation="quick_gelu", norm_eps=1e-3).set_train(False)
 
 
 def logits(network):

@@ -10,18 +10,26 @@ import sys
 import time
 
 import pytest
+from tiny import FLAGS
 
 import mindvit
 from mindvit import save_weights
 
 COMMAND = [sys.executable, "-m", "mindvit"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(pathlib.Path(mindvit.__file__).parents[1]), "GLOG_v": "3"}
-SIZES = '{"patch_size": 16, "embed_dim": 32, "num_layers": 1, "num_heads": 1, "mlp_dim": 32}'
 
 
-def training(digits, epochs):
-    return ["train", "--data.root", str(digits), "--model.image_size", "32", "--model.overrides", SIZES,
-            "--train.epochs", str(epochs), "--train.batch_size", "20", "--train.log_every", "1", "--out", "run"]
+def training(digits, epochs, batch_size=20):
+    return ["train", "--data.root", str(digits), *FLAGS, "--train.epochs", str(epochs),
+            "--train.batch_size", str(batch_size), "--train.log_every", "1", "--out", "run"]
+
+
+@pytest.fixture
+def interruptible():
+    """A process that a shell starts in the background ignores Ctrl-C, and so would those that the tests start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupted(arguments, line, seconds=0.0):
@@ -40,8 +48,8 @@ def interrupted(arguments, line, seconds=0.0):
     ("Epoch:[  0/900], step:[    1", 0, "no epoch ended, so nothing is saved in run"),
     ("Epoch:[  1/900], step:[    2", 0, r"run/last\.ckpt holds epoch (\d+)"),
 ], ids=["start", "compiling", "first epoch", "second epoch"])
-def test_ctrl_c_in_training_says_what_is_kept(digit_folder, line, seconds, kept):
-    status, error = interrupted(training(digit_folder, 900), line, seconds)
+def test_ctrl_c_in_training_says_what_is_kept(digit_folder, interruptible, line, seconds, kept):
+    status, error = interrupted(training(digit_folder, 900, batch_size=2), line, seconds)  # 80 steps an epoch
     said = re.fullmatch(f"mindvit train: stopped; {kept}\n", error)
     assert status == 130 and said, error
     assert pathlib.Path("run/last.ckpt").exists() == bool(said.groups())
@@ -54,7 +62,7 @@ def test_ctrl_c_in_training_says_what_is_kept(digit_folder, line, seconds, kept)
     ("eval --data.root DIGITS", "device CPU", "no result is written"),
     ("predict DIGITS --batch_size 1", ".png: {", "the annotated copies of the images printed stay"),
 ])
-def test_ctrl_c_elsewhere(digit_folder, command, line, kept):
+def test_ctrl_c_elsewhere(digit_folder, interruptible, command, line, kept):
     save_weights(mindvit.create_model("vit_t_16", image_size=32, num_classes=10, init="timm"), "a.ckpt")
     words = [str(digit_folder) if word == "DIGITS" else word for word in command.split()]
     status, error = interrupted([*words, "--checkpoint", "a.ckpt"], line)

@@ -10,20 +10,20 @@ import pytest
 import reference
 from mindspore import Tensor, nn, ops
 from mindspore.train import RunContext
+from tiny import TINY
 
 from mindvit import CrossEntropySmooth, LossMonitor, ViT, build_model, use_device
 from mindvit.training.callbacks import EpochRecords, write_metrics
 from mindvit.training.loss import CountedLoss
+from mindvit.training.metrics import MeanCrossEntropy
 
-TINY = {"image_size": 32, "patch_size": 8, "embed_dim": 32, "num_layers": 1, "num_heads": 4, "mlp_dim": 64,
-        "num_classes": 10, "init": "timm"}  # timm's start has no zero head, behind which all networks are equal
 RNG = np.random.default_rng(3)
 IMAGES, LABELS = RNG.normal(0, 1, (6, 8, 3, 32, 32)).astype(np.float32), RNG.integers(0, 10, (6, 8)).astype(np.int32)
 
 
 def tiny(**changes):
     ms.set_seed(4)
-    return ViT(**{**TINY, **changes})
+    return ViT(**{**TINY, "num_layers": 1, **changes})
 
 
 def step(loss, amp_level="O0", mode="graph", lr=0.01, **changes):
@@ -147,3 +147,37 @@ def test_with_data_sink_a_users_own_loss_is_called_the_last(capsys):
     printed = capsys.readouterr().out
     assert re.findall(r"last loss:\[(.*?)\]", printed) == [f"{epoch[-1]:5.3f}" for epoch in losses]
     assert f"last loss: {losses[1][-1]:5.3f}" in printed and "avg loss" not in printed
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("smooth_factor", [0.0, 0.1])
+def test_loss_is_the_formula(sparse, reduction, smooth_factor):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 5, (6, 7)).astype(np.float32), rng.integers(0, 7, 6)
+    smoothed = np.full((6, 7), smooth_factor / 6)
+    smoothed[np.arange(6), labels] = 1 - smooth_factor
+    expected = reference.cross_entropy(logits, smoothed)
+    expected = {"mean": expected.mean(), "sum": expected.sum(), "none": expected}[reduction]
+    loss = CrossEntropySmooth(sparse, reduction, smooth_factor, classes_num=7)
+    target = Tensor(labels.astype(np.int32) if sparse else np.eye(7, dtype=np.float32)[labels])
+    np.testing.assert_allclose(loss(Tensor(logits), target).asnumpy(), expected, rtol=1e-5)
+
+
+def test_loss_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"smooth_factor is 1.0; it lies in \[0, 1\)"):
+        CrossEntropySmooth(smooth_factor=1.0)
+    with pytest.raises(ValueError, match="needs at least 2 classes, not 1"):
+        CrossEntropySmooth(smooth_factor=0.1, num_classes=1)
+    with pytest.raises(ValueError, match=r"logits have shape \(2, 7\); this loss takes \(batch, 5\)"):
+        CrossEntropySmooth(num_classes=5)(Tensor(np.zeros((2, 7), np.float32)), Tensor(np.zeros(2, np.int32)))
+
+
+def test_validation_loss_counts_every_image_once():
+    rng = np.random.default_rng(2)
+    logits, labels = rng.normal(0, 30, (10, 4)), rng.integers(0, 4, 10)
+    metric = MeanCrossEntropy()
+    for part in (slice(0, 8), slice(8, 10)):
+        metric.update(Tensor(logits[part], ms.float32), Tensor(labels[part], ms.int32))
+    expected = reference.cross_entropy(logits.astype(np.float32), np.eye(4)[labels]).mean()
+    assert metric.eval() == pytest.approx(expected) and metric.images == 10

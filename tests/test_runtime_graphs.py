@@ -1,3 +1,5 @@
+"""Kept graphs: what their keys tell apart, and later processes that take them."""
+
 import functools
 import os
 import subprocess
@@ -7,12 +9,11 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
+from tiny import TINY
 
 from mindvit import CrossEntropySmooth, ViT, build_model, use_device
 from mindvit.runtime.graphs import Unknown, describe, folder, key, without_cache_warnings
 
-TINY = {"image_size": 32, "patch_size": 16, "embed_dim": 32, "num_layers": 2, "num_heads": 2, "mlp_dim": 64,
-        "num_classes": 10}
 IMAGES = Tensor(np.ones((2, 3, 32, 32), np.float32))
 LABELS = Tensor(np.array([1, 2], np.int32))
 
@@ -31,7 +32,7 @@ def training_key(lr=1e-3, smooth=0.1, amp_level="O0", **changes):
 DIFFERENT = {
     "the network": network_key,
     "deeper": functools.partial(network_key, num_layers=3),
-    "more heads, same parameters": functools.partial(network_key, num_heads=4),
+    "more heads, same parameters": functools.partial(network_key, num_heads=2),
     "epsilon": functools.partial(network_key, norm_eps=1e-6),
     "exact GELU": functools.partial(network_key, activation=functools.partial(nn.GELU, approximate=False)),
     "pooling": functools.partial(network_key, pool="mean"),
@@ -77,7 +78,7 @@ def test_whatever_shapes_a_graph_changes_its_key(monkeypatch):
     assert network_key() != keys["the network"]
 
 
-SCRIPT = """
+SCRIPT = f"TINY = {TINY}\n" + """
 import json
 import sys
 
@@ -93,8 +94,7 @@ cache.kept = lambda name: taken.append(kept(name)) or taken[-1]
 set_seed(3)
 device = use_device("CPU", keep_graphs=mode != "plain")
 images, labels = Tensor(np.linspace(-1, 1, 6144, dtype=np.float32).reshape(2, 3, 32, 32)), Tensor([1, 2])
-network = ViT(32, patch_size=16, embed_dim=32, num_layers=2, num_heads=heads, mlp_dim=64, num_classes=10,
-              init="timm")
+network = ViT(**{**TINY, "num_layers": 1, "num_heads": heads})
 
 
 class Mine(nn.Cell):
@@ -117,28 +117,34 @@ print(sum(graph is not None for graph in taken))
 """
 
 
+def run_script(folder, heads, mode="engine", cache=None, keep=True):
+    """(The last line printed, graphs taken from the cache, stderr) of a process; its cache is folder/cache."""
+    (folder / "script.py").write_text(SCRIPT)
+    variables = {"XDG_CACHE_HOME": str(cache or folder / "cache")}
+    if not keep:
+        variables["MS_COMPILER_CACHE_ENABLE"] = "0"
+    done = subprocess.run([sys.executable, str(folder / "script.py"), str(heads), mode],
+                          env={**os.environ, **variables}, capture_output=True, text=True, check=True)
+    *_, result, taken = done.stdout.splitlines()
+    assert "PIPELINE" not in done.stdout + done.stderr  # MindSpore is imported first, and warns of its cache
+    return result, int(taken), done.stderr
+
+
 @pytest.fixture
 def run(tmp_path):
-    """run(heads, mode="engine", cache=..., keep=True): (the last line printed, graphs taken from the cache, stderr)."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-
-    def run(heads, mode="engine", cache=tmp_path / "cache", keep=True):
-        variables = {"XDG_CACHE_HOME": str(cache)}
-        if not keep:
-            variables["MS_COMPILER_CACHE_ENABLE"] = "0"
-        done = subprocess.run([sys.executable, str(script), str(heads), mode], env={**os.environ, **variables},
-                              capture_output=True, text=True, check=True)
-        *_, result, taken = done.stdout.splitlines()
-        assert "PIPELINE" not in done.stdout + done.stderr  # MindSpore is imported first, and warns of its cache
-        return result, int(taken), done.stderr
-
-    return run
+    return functools.partial(run_script, tmp_path)
 
 
-def test_later_processes_take_the_graphs_and_compute_the_same(run, tmp_path):
-    plain, taken, _ = run(2, keep=False)
-    assert taken == 0 and not (tmp_path / "cache").exists()
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """What is computed with two heads by a process that neither keeps graphs nor takes any."""
+    folder = tmp_path_factory.mktemp("plain")
+    result, taken, _ = run_script(folder, 2, keep=False)
+    assert taken == 0 and not (folder / "cache").exists()
+    return result
+
+
+def test_later_processes_take_the_graphs_and_compute_the_same(run, plain, tmp_path):
     assert run(2)[:2] == (plain, 0)
     assert run(2)[:2] == (plain, 2)
     other, taken, _ = run(4)  # the same shapes everywhere, another graph
@@ -151,8 +157,8 @@ def test_later_processes_take_the_graphs_and_compute_the_same(run, tmp_path):
     assert run(2)[:2] == (plain, 2)
 
 
-def test_nothing_is_kept_unless_it_is_asked_for(run, tmp_path):
-    assert run(2, "plain")[:2] == (run(2, keep=False)[0], 0) and not (tmp_path / "cache").exists()
+def test_nothing_is_kept_unless_it_is_asked_for(run, plain, tmp_path):
+    assert run(2, "plain")[:2] == (plain, 0) and not (tmp_path / "cache").exists()
     code = "import os, mindspore; before = dict(os.environ); import mindvit; assert dict(os.environ) == before"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -186,10 +192,10 @@ def test_graphs_of_cells_that_others_wrote_are_not_kept(run, tmp_path):
     assert first[:2] == run(2, "mine")[:2] and first[1] == 0 and not (tmp_path / "cache").exists()
 
 
-def test_a_cache_folder_that_cannot_be_written_is_a_warning(run, tmp_path):
+def test_a_cache_folder_that_cannot_be_written_is_a_warning(run, plain, tmp_path):
     (tmp_path / "file").write_text("")
     result, taken, stderr = run(2, cache=tmp_path / "file")
-    assert taken == 0 and result == run(2, keep=False)[0]
+    assert taken == 0 and result == plain
     assert "this compiled graph is not kept for later processes: [Errno 20] Not a directory" in stderr
 
 

@@ -1,0 +1,70 @@
+"""Prediction: annotated copies, records, and that it computes what was validated."""
+
+import json
+import pathlib
+import re
+import shutil
+
+import numpy as np
+from PIL import Image
+from tiny import NAMED
+
+from mindvit import (
+    from_checkpoint,
+)
+from mindvit.cli import main
+from mindvit.inference.prediction import copy_names
+from mindvit.preprocessing import Preprocessing
+
+
+def test_predict_writes_copies_and_records_and_keeps_the_originals(digit_run, digit_folder, capsys):
+    for name, source in (("a/digit.png", "class 1"), ("b/digit.png", "class 2")):
+        pathlib.Path(name).parent.mkdir()
+        shutil.copy(next((digit_folder / "val" / source).iterdir()), name)
+    pathlib.Path("a/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    before = pathlib.Path("a/digit.png").read_bytes()
+    arguments = ["predict", "a", "b/digit.png", *NAMED, "--checkpoint", str(digit_run / "best.ckpt"),
+                 "--top_k", "3", "--out", "a", "--json", "records.json"]
+    assert main(arguments) == 1  # one image is broken
+    records = json.loads(pathlib.Path("records.json").read_text())
+    assert [record["path"] for record in records] == ["a/broken.jpg", "a/digit.png", "b/digit.png"]
+    assert "cannot read the image a/broken.jpg" in records[0]["error"]
+    for record in records[1:]:
+        best = [prediction["probability"] for prediction in record["predictions"]]
+        assert best == sorted(best, reverse=True) and len(best) == 3 and sum(best) <= 1
+        assert all(p["label"] == f"class {p['index']}" for p in record["predictions"])
+    assert [record["annotated"] for record in records[1:]] == ["a/a_digit.jpg", "a/b_digit.jpg"]
+    assert Image.open("a/a_digit.jpg").size == (320, 320) and pathlib.Path("a/digit.png").read_bytes() == before
+    copied = pathlib.Path("a/b_digit.jpg").read_bytes()
+    assert main(["predict", "a/digit.png", *arguments[2:]]) == 0  # again: nothing is written over
+    records = json.loads(pathlib.Path("records.json").read_text())
+    assert [record["annotated"] for record in records] == ["a/a_digit-2.jpg", "a/b_digit-2.jpg"]
+    assert pathlib.Path("a/b_digit.jpg").read_bytes() == copied
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line for line in printed if re.fullmatch(r".*\{\d: 'class \d'\} 0\.\d{4}", line)][-3:]
+    expected = [f"{{{p['index']}: {p['label']!r}}} {p['probability']:.4f}" for p in records[1]["predictions"]]
+    assert lines == [f"b/digit.png: {expected[0]}", f"  {expected[1]}", f"  {expected[2]}"]
+
+
+def test_a_copys_name_tells_its_picture():
+    """The stem, the folder before it where stems are the same, and the suffix where those are the same too."""
+    for files, names in ((["a/cat.png", "a/dog.png", "b/dog.png"], ["cat", "a_dog", "b_dog"]),
+                         (["cats/00.png", "cats/00.jpg", "dogs/00.png"], ["cats_00.png", "cats_00.jpg", "dogs_00"]),
+                         (["00.png", "00.jpg", "b/00.png"], ["00.png", "00.jpg", "b_00"])):
+        assert copy_names(files) == dict(zip(files, names))
+
+
+def test_a_few_images_are_predicted_without_compiling_a_graph(digit_run, digit_folder, capsys):
+    pictures = sorted(map(str, digit_folder.glob("val/*/*.png")))[:5]
+    answers = {}
+    for count, mode in ((4, "pynative"), (5, "graph")):
+        arguments = ["predict", *pictures[:count], *NAMED, "--checkpoint", str(digit_run / "best.ckpt")]
+        assert main([*arguments, "--json", "records.json", "--device_target", "CPU"]) == 0
+        assert f"{mode} mode" in capsys.readouterr().out
+        answers[mode] = [[p["probability"] for p in record["predictions"]]
+                         for record in json.loads(pathlib.Path("records.json").read_text())]
+    np.testing.assert_allclose(answers["pynative"], answers["graph"][:4], rtol=1e-5)
+
+
+def test_a_trained_network_predicts_as_it_was_validated(digit_run):
+    assert from_checkpoint(digit_run / "best.ckpt").preprocessing == Preprocessing(crop_fraction=1.0)
