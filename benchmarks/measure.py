@@ -253,12 +253,13 @@ def print_table(headers, rows):
 
 
 def write_record(arguments, results):
-    """Writes --json FILE, if asked for: date, machine, versions, arguments, results."""
+    """Writes --json FILE, if asked for: date, machine, versions, arguments but for paths, results."""
     if arguments.json:
         from mindvit.files import replacing
 
+        told = {name: value for name, value in vars(arguments).items() if name not in ("json", "peer_python")}
         record = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                  "machine": machine(), "versions": versions(), "arguments": vars(arguments), "results": results}
+                  "machine": machine(), "versions": versions(), "arguments": told, "results": results}
         with replacing(arguments.json) as path:
             path.write_text(json.dumps(record, indent=1) + "\n")
         print(f"wrote {arguments.json}", flush=True)

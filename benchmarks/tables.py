@@ -1,0 +1,107 @@
+"""Writes the tables of README.md, README_CN.md and benchmarks/README.md from the records in benchmarks/results/.
+
+python -m benchmarks.tables
+"""
+
+import json
+import re
+import statistics
+
+from benchmarks import measure
+
+RESULTS = measure.ROOT / "benchmarks" / "results"
+NETWORKS = ("mindvit", "timm", "tutorial")
+PAGES = {"README.md": "en", "README_CN.md": "zh", "benchmarks/README.md": "all"}
+HEADERS = {"en": ("mindvit", "timm {timm}, eager PyTorch {torch}", "MindSpore's tutorial"),
+           "zh": ("mindvit", "timm {timm}，PyTorch {torch} 即时模式", "MindSpore 教程"),
+           "all": ("mindvit", "timm", "tutorial", "mindvit is x of timm", "of tutorial")}
+MEASURED = {"en": "Measured {date} on {cores} cores of an {processor}, MindSpore {mindspore}, float32, ViT-B/16 at 224.",
+            "zh": "{date} 在 {processor} 的 {cores} 个核上测得，MindSpore {mindspore}，float32，ViT-B/16，224 像素。"}
+
+# (what to read, its words in English, in Chinese or None where only benchmarks/README.md has it, whether more is better)
+ROWS = [
+    (("throughput", "forward", 1), "forward, batch 1, images/s", "前向，批大小 1，张/秒", True),
+    (("throughput", "forward", 8), "forward, batch 8, images/s", "前向，批大小 8，张/秒", True),
+    (("throughput", "training step", 1), "training step, batch 1, images/s", None, True),
+    (("throughput", "training step", 8), "training step, batch 8, images/s", "训练一步，批大小 8，张/秒", True),
+    (("memory",), "peak memory of that, GB", "其内存峰值，GB", False),
+    (("startup", "compile forward"), "compiling the forward pass, s", "编译前向图，秒", False),
+    (("startup", "compile forward, second process"), "again in a later process, s", "之后的进程中，秒", False),
+    (("startup", "compile training step"), "compiling the training step, s", "编译训练图，秒", False),
+    (("startup", "compile training step, second process"), "again in a later process, s", "之后的进程中，秒", False),
+    (("startup", "first forward"), "first forward, compile included, s", None, False),
+    (("startup", "first training step"), "first training step, compile included, s", None, False),
+    (("startup", "import"), "import, s", None, False),
+    (("startup", "predict one picture"), "one picture predicted, whole process, s", "预测一张图片，整个进程，秒", False),
+    (("startup", "predict one picture, second process"), "again, with its graph kept, s", None, False),
+]
+
+
+def read_records():
+    """{benchmark: its committed record}."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def value(records, row, name):
+    """A number of the table, or None where nobody measured it; rounds of several comparisons count together."""
+    benchmark, *what = row
+    results = records[benchmark]["results"]
+    if benchmark == "throughput":
+        step, batch = what
+        rounds = [seconds for comparison in results if (comparison["step"], comparison["batch"]) == (step, batch)
+                  for seconds in comparison["networks"].get(name, {}).get("rounds", ())]
+        return batch / statistics.median(rounds) if rounds else None
+    if benchmark == "memory":
+        return results[name]["peak_mib"] * 2**20 / 1e9 if "peak_mib" in results.get(name, {}) else None
+    return results[what[0]][name]["seconds"] if name in results[what[0]] else None
+
+
+def text(number):
+    """Three digits, or nothing."""
+    return "" if number is None else f"{number:.2f}" if number < 10 else f"{number:.1f}"
+
+
+def table(records, page):
+    """The lines of one page's table, with where and when it was measured above it."""
+    networks = records["throughput"]["results"][0]["networks"]
+    versions = {**networks["timm"]["versions"], "torch": networks["timm"]["versions"]["torch"].partition("+")[0]}
+    headers = [header.format(**versions) for header in HEADERS[page]]
+    machine = records["throughput"]["machine"]
+    lines = [MEASURED["zh" if page == "zh" else "en"].format(
+        date=records["throughput"]["date"][:10], cores=records["throughput"]["arguments"]["threads"],
+        processor=machine["processor"], mindspore=records["throughput"]["versions"]["mindspore"]), ""]
+    lines += [f"| | {' | '.join(headers)} |", "|---" * (1 + len(headers)) + "|"]
+    for row, english, chinese, more_is_better in ROWS:
+        if page != "all" and chinese is None:
+            continue
+        numbers = [value(records, row, name) for name in NETWORKS]
+        if page == "all":
+            mine, *peers = numbers
+            numbers += [peer and (mine / peer if more_is_better else peer / mine) for peer in peers]
+        lines.append(f"| {chinese if page == 'zh' else english} | {' | '.join(map(text, numbers))} |")
+    pipeline = records["input_pipeline"]["results"]
+    pillow = max(row["images_per_second"] for name, row in pipeline.items() if name != "mindvit")
+    words = ("解码、裁剪、翻转、归一化，张/秒（两个线程；Pillow：{:.0f}）" if page == "zh" else
+             "decode, crop, flip, normalise, images/s with two threads (Pillow: {:.0f})")
+    empty = " |" * (len(headers) - 1)
+    lines.append(f"| {words.format(pillow)} | {pipeline['mindvit']['images_per_second']:.0f} |{empty}")
+    return lines
+
+
+def replaced(page, content, records):
+    """A page's text with its table written anew, between the comments that mark it."""
+    lines = "\n".join(table(records, page))
+    return re.sub(r"(<!-- speed -->\n).*?(\n<!-- /speed -->)", lambda found: found[1] + lines + found[2], content,
+                  flags=re.DOTALL)
+
+
+def main():
+    records = read_records()
+    for name, page in PAGES.items():
+        path = measure.ROOT / name
+        path.write_text(replaced(page, path.read_text(encoding="utf-8"), records), encoding="utf-8")
+        print(f"wrote the table of {name}")
+
+
+if __name__ == "__main__":
+    main()

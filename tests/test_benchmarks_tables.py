@@ -1,0 +1,45 @@
+"""The tables of the READMEs are what their records say."""
+
+import importlib
+import pathlib
+import re
+import statistics
+import sys
+
+import pytest
+
+sys.path.append(str(pathlib.Path(__file__).parents[1]))  # benchmarks/ is not part of the installed package
+tables = importlib.import_module("benchmarks.tables")
+
+
+def cells(page, words):
+    """The numbers behind a row's words in a page's table."""
+    content = (tables.measure.ROOT / page).read_text(encoding="utf-8")
+    row = re.search(rf"^\| {re.escape(words)} \|(.*)\|$", content, re.MULTILINE)[1]
+    return [float(cell) if cell.strip() else None for cell in row.split("|")]
+
+
+@pytest.mark.parametrize("page", tables.PAGES)
+def test_a_page_has_the_table_of_the_records(page):
+    content = (tables.measure.ROOT / page).read_text(encoding="utf-8")
+    assert tables.replaced(tables.PAGES[page], content, tables.read_records()) == content
+    assert tables.replaced(tables.PAGES[page], content.replace("<!-- speed -->\n", "<!-- speed -->\nold"),
+                           tables.read_records()) == content
+
+
+@pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md"])
+def test_numbers_are_medians_of_the_rounds(page):
+    comparison = next(row for row in tables.read_records()["throughput"]["results"]
+                      if row["step"] == "forward" and row["batch"] == 8)
+    expected = [8 / statistics.median(comparison["networks"][name]["rounds"]) for name in tables.NETWORKS]
+    assert cells(page, "forward, batch 8, images/s")[:3] == pytest.approx(expected, rel=0.01)
+    mine, timm, tutorial, *ratios = cells("benchmarks/README.md", "forward, batch 8, images/s")
+    assert ratios == pytest.approx([mine / timm, mine / tutorial], rel=0.02)
+    for row in ("import, s", "one picture predicted, whole process, s"):
+        mine, other, _, ratio, _ = cells("benchmarks/README.md", row)
+        assert ratio == pytest.approx(other / mine, rel=0.02)  # less is better: the peer's share
+
+
+def test_records_name_no_path_of_the_machine_they_were_made_on():
+    for path in tables.RESULTS.glob("*.json"):
+        assert not re.search(r'"[^"]*/(?:work|home|root|tmp|usr)/', path.read_text(encoding="utf-8")), path
