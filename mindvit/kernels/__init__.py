@@ -15,12 +15,14 @@ from mindvit.kernels.native import patches
 # operation: (form on the CPU, form elsewhere)
 TABLE = {
     "dense": (cpu.Dense, nn.Dense),
+    "dropout": (cpu.Dropout, nn.Dropout),
     "gelu": (cpu.GELU, nn.GELU),
     "layer_norm": (cpu.LayerNorm, nn.LayerNorm),
     "merge_heads": (cpu.MergeHeads, native.MergeHeads),
     "patch_product": (cpu.PatchProduct, native.PatchProduct),
     "softmax": (cpu.Softmax, nn.Softmax),
     "split_heads": (cpu.SplitHeads, native.SplitHeads),
+    "sum_of_squares": (cpu.sum_of_squares, native.sum_of_squares),  # functions, x to ()
 }
 
 
@@ -68,9 +70,15 @@ class SplitQKV(nn.Cell):
         return self.thirds(self.split_heads(x))
 
 
+def dropout_states(network):
+    """The parameters that hold the random state of a network's dropouts; none where the device keeps it itself."""
+    return [cell.draws.number for _, cell in network.cells_and_names() if isinstance(cell, cpu.Dropout) and cell.p]
+
+
 def repeat(x, times):
     """x (1, ...) once for each image, (times, ...); as broadcasting does, which is slow on the CPU."""
     return ops.tile(x, (times,) + (1,) * (x.ndim - 1))
 
 
-__all__ = ["GELU", "SplitQKV", "TABLE", "fast", "kernel", "on_cpu", "patches", "repeat", "tanh"]
+__all__ = ["GELU", "SplitQKV", "TABLE", "dropout_states", "fast", "kernel", "on_cpu", "patches", "repeat",
+           "tanh"]

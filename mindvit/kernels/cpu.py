@@ -13,10 +13,12 @@ What is slow on the CPU (MindSpore 2.10, two cores, float32, a batch of 8 images
 * `nn.GELU()` takes 95 ms on (8, 197, 3072), `nn.GELU(approximate=False)` 40 ms; as sigmoids 10 and 20 ms.
 """
 
+import itertools
 import math
 
 import mindspore as ms
-from mindspore import nn, ops
+import numpy as np
+from mindspore import Parameter, Tensor, jit_class, nn, ops
 
 from mindvit.kernels import native
 from mindvit.kernels.native import patches
@@ -27,7 +29,12 @@ TANH_LOGIT = (LINEAR, LINEAR * 0.044715)
 # |x| < 6 is smallest, fitted by iteratively reweighted least squares (Lawson, 1961): 7e-8, in float32 7e-7.
 ERF_LOGIT = (1.59576843, 7.26685670e-2, -6.62599880e-5, -1.10480317e-4, 7.93821892e-6, -2.66892819e-7, 3.61123284e-9)
 
+FIRST, SECOND = Tensor(0x7feb352d, ms.uint32), Tensor(0x846ca68b, ms.uint32)  # of lowbias32
+SIXTEEN, FIFTEEN = Tensor(16, ms.uint32), Tensor(15, ms.uint32)
+MULTIPLIER, INCREMENT = Tensor(1664525, ms.uint32), Tensor(1013904223, ms.uint32)  # Numerical Recipes, section 7.1
+
 add_bias, matmul, tile = ops.BiasAdd(), ops.MatMul(), ops.Tile()
+shift, xor = ops.RightShift(), ops.BitwiseXor()
 
 
 def tanh(x):
@@ -225,3 +232,52 @@ class PatchProduct(native.PatchProduct):
 
     def construct(self, x):
         return self.product(patches(x, self.kernel_size))
+
+
+def sum_of_squares(x):
+    """The sum of x * x (), as a product of a row and a column."""
+    x = x.astype(ms.float32).reshape(1, -1)
+    return matmul(x, x.reshape(-1, 1)).reshape(())
+
+
+@jit_class
+class Draws:
+    """How often a dropout drew, from a seeded start: a number that can be read and set, outside the cells' parameters,
+    so that it is in no checkpoint of weights."""
+
+    count = itertools.count()
+
+    def __init__(self):
+        start = np.random.randint(2**32, dtype=np.uint32)  # `mindspore.set_seed` seeds it
+        self.number = Parameter(Tensor(start, ms.uint32), f"draws_{next(self.count)}", requires_grad=False)
+
+
+class Dropout(nn.Cell):
+    """Sets values to 0 with probability p in training and scales the others by 1 / (1 - p).
+
+    `nn.Dropout` keeps its random state inside the operator, where nobody can save it. Here a value is dropped by an
+    integer hash of its place and of a number that each call moves on (Wellons, "Prospecting for hash
+    functions", 2018: lowbias32).
+    """
+
+    def __init__(self, p=0.5):
+        super().__init__()
+        self.p = p
+        self.draws = Draws() if p else None
+        self.limit = Tensor(min(round((1 - p) * 2**32), 2**32 - 1), ms.uint32)
+
+    def construct(self, x):
+        if not self.training or not self.p:
+            return x
+        start = self.draws.number * MULTIPLIER + INCREMENT  # Knuth's linear congruential generator: the next state
+        start = ops.depend(start, ops.assign(self.draws.number, start))
+        bits = hashed(ops.cast(ops.range(0, x.size, 1), ms.uint32) + start)
+        kept = ops.cast(bits < self.limit, x.dtype).reshape(x.shape)
+        return x * kept * (1 / (1 - self.p))
+
+
+def hashed(x):
+    """uint32 to uint32, each bit of the result depending on all of x."""
+    x = xor(x, shift(x, SIXTEEN)) * FIRST
+    x = xor(x, shift(x, FIFTEEN)) * SECOND
+    return xor(x, shift(x, SIXTEEN))

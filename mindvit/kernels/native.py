@@ -1,5 +1,6 @@
 """MindSpore's own operators, which Ascend and GPU have fast."""
 
+import mindspore as ms
 from mindspore import nn, ops
 
 
@@ -64,3 +65,9 @@ class PatchProduct(nn.Conv2d):
 
     def extend_repr(self):
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+
+
+def sum_of_squares(x):
+    """The sum of x * x, a scalar."""
+    x = x.astype(ms.float32)
+    return (x * x).sum()

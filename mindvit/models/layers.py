@@ -136,7 +136,7 @@ class DropPath(nn.Cell):
     def __init__(self, keep_prob: float = 1.0) -> None:
         super().__init__()
         check_probability(keep_prob=keep_prob)
-        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+        self.dropout = kernel("dropout")(p=1.0 - keep_prob)
 
     def construct(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -185,12 +185,12 @@ class Attention(nn.Cell):
         self.split_qkv, self.merge_heads = SplitQKV(num_heads), kernel("merge_heads")(num_heads)
         self.softmax = kernel("softmax")()
         self.scores, self.average = ops.BatchMatMul(transpose_b=True), ops.BatchMatMul()
-        self.attn_drop = nn.Dropout(p=1.0 - attention_keep_prob)
+        self.attn_drop = kernel("dropout")(p=1.0 - attention_keep_prob)
         if not out_projection and num_heads * head_dim != dim:
             raise ValueError(f"out_projection=False needs heads that make dim {dim}; {num_heads} of head_dim "
                              f"{head_dim} make {num_heads * head_dim}")
         self.out = dense("out", num_heads * self.head_dim, dim) if out_projection else None
-        self.out_drop = nn.Dropout(p=1.0 - keep_prob)
+        self.out_drop = kernel("dropout")(p=1.0 - keep_prob)
 
     def construct(self, x: Tensor) -> Tensor:
         check_tokens(x.shape, self.dim)
@@ -231,7 +231,7 @@ class FeedForward(nn.Cell):
         self.dense1 = dense("dense1", in_features, hidden_features)
         self.activation = make_activation(activation)
         self.dense2 = dense("dense2", hidden_features, out_features)
-        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+        self.dropout = kernel("dropout")(p=1.0 - keep_prob)
 
     def construct(self, x: Tensor) -> Tensor:
         x = self.dropout(self.activation(self.dense1(x)))  # (..., hidden_features)

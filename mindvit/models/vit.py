@@ -14,7 +14,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 
-from mindvit.kernels import repeat, tanh
+from mindvit.kernels import kernel, repeat, tanh
 from mindvit.models.init import DEFAULT, SCHEMES, initialise, start
 from mindvit.models.layers import (
     NORMS,
@@ -241,7 +241,7 @@ class ViT(nn.Cell):
         self.dist_token = Parameter(initializer(start("dist"), (1, 1, embed_dim)), "dist") if distilled else None
         self.pos_embedding_kind = pos_embedding
         self.pos_embedding = self.position_parameter(pos_embedding, embed_dim)
-        self.pos_dropout = nn.Dropout(p=1.0 - embed_keep_prob)
+        self.pos_dropout = kernel("dropout")(p=1.0 - embed_keep_prob)
         self.transformer = TransformerEncoder(embed_dim, num_layers, num_heads, mlp_dim, keep_prob, attention_keep_prob,
                                               drop_path_keep_prob, activation, norm, qkv_bias, head_dim,
                                               out_projection)
@@ -250,7 +250,7 @@ class ViT(nn.Cell):
         if representation_size:
             check_positive(representation_size=representation_size)
             self.representation = dense("representation", embed_dim, representation_size)
-        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+        self.dropout = kernel("dropout")(p=1.0 - keep_prob)
         features = representation_size or embed_dim
         self.dense = dense("dense", features, num_classes) if num_classes else None
         self.distillation_head = distilled and distillation_head
