@@ -1,12 +1,14 @@
 """What a run can be told, with every default in one place; the command line and YAML files are made from these."""
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mindvit.choices import Choice, Plain, choose
 from mindvit.data.augment import AUGMENTATIONS
+from mindvit.optim.groups import TRAINABLE
 from mindvit.optim.optimizers import OPTIMIZERS
 from mindvit.optim.schedule import SCHEDULES
 
@@ -23,13 +25,21 @@ def list_of(table, *default):
     return field(default_factory=lambda: list(default), metadata={"table": table})
 
 
-def check_choices(config):
-    """ValueError unless the fields that name functions name functions that there are."""
+def number(default, low, high=math.inf):
+    """A field that is a number from low to high, or None where that is the default."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+def check(config):
+    """ValueError unless the fields that name functions name functions that there are, and numbers are in range."""
     for part in dataclasses.fields(config):
-        if table := part.metadata.get("table"):
-            value = getattr(config, part.name)
+        value, table, limits = getattr(config, part.name), part.metadata.get("table"), part.metadata.get("range")
+        if table:
             for choice in value if isinstance(value, (list, tuple)) else [value]:
                 choose(choice, table, part.name)
+        if limits and value is not None and not limits[0] <= value <= limits[1]:
+            least = f"at least {limits[0]}" if limits[1] == math.inf else f"from {limits[0]} to {limits[1]}"
+            raise ValueError(f"{part.name} is {value}; it is {least}")
 
 
 @dataclass(kw_only=True)
@@ -80,7 +90,7 @@ class DataConfig(PrepareConfig):
     workers: int = 1
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check(self)
 
 
 @dataclass
@@ -119,6 +129,16 @@ class TrainConfig:
         schedule: how it falls after the warm-up, step by step, a name or {name: {option: value}}.
         optimizer: a name or {name: {option: value}}.
         weight_decay: usually 0.05 with adamw; biases, norms, tokens and the position embedding do not decay.
+        layer_decay: share of the rate that each block has of the one behind it; usually 0.65 to 0.9 to fine-tune.
+        trainable: which weights are trained, a name or {name: {option: value}}.
+        clip_norm: gradients of a longer global norm are shortened to it; 0 leaves them as they are.
+        accumulate: batches whose gradients are averaged before the weights move; a step is then one of these moves.
+        ema: share of the running average of the weights that stays at each step, for example 0.999; it is validated
+            and saved in the weights' place. 0 keeps none.
+        loss_scale: of float16, dynamic, a number or none; by default dynamic on Ascend and GPU at O2 and O3, else none.
+        recompute: compute the blocks' activations again in the backward pass, which saves memory and takes time.
+        select: what is best, a column of metrics.csv; losses are better when lower.
+        patience: epochs without a better one after which training ends; by default all are run.
         smooth_factor: label smoothing, the share of the target spread over the other classes.
         seed: seed of weights, order and augmentation.
         log_every: steps between two printed lines when the output is not a terminal.
@@ -134,13 +154,22 @@ class TrainConfig:
     warmup_epochs: float = 0.0
     schedule: Choice = one_of(SCHEDULES, "cosine")
     optimizer: Choice = one_of(OPTIMIZERS, "adam")
-    weight_decay: float = 0.0
+    weight_decay: float = number(0.0, 0)
+    layer_decay: float = number(1.0, 0, 1)
+    trainable: Choice = one_of(TRAINABLE, "all")
+    clip_norm: float = number(0.0, 0)
+    accumulate: int = number(1, 1)
+    ema: float = number(0.0, 0, 1)
+    loss_scale: Literal["dynamic", "none"] | float | None = None
+    recompute: bool = False
+    select: str = "Top_1_Accuracy"
+    patience: int | None = number(None, 1)
     smooth_factor: float = 0.1
     seed: int = 42
     log_every: int = 25
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check(self)
 
 
 @dataclass(kw_only=True)

@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import logging
+from typing import Any
 
 import mindspore as ms
 from mindspore import nn
 from mindspore.train import Metric, Model
 
+from mindvit.optim.step import StepModel, TrainStep
 from mindvit.runtime.graphs import keep_graphs
 
 
@@ -94,12 +96,38 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
     return device
 
 
+def loss_scaler(loss_scale, device):
+    """MindSpore's scaler of a loss: for "dynamic", a number, or None for the device's default; None for "none"."""
+    if loss_scale is None:
+        loss_scale = "dynamic" if device.amp_level in ("O2", "O3") and device.target != "CPU" else "none"
+    if loss_scale == "none":
+        return None
+    if loss_scale == "dynamic":
+        return ms.amp.DynamicLossScaler(2.0**16, 2, 2000)
+    if loss_scale < 1:
+        raise ValueError(f"loss_scale is {loss_scale}; it is at least 1, dynamic or none")
+    return ms.amp.StaticLossScaler(float(loss_scale))
+
+
 def build_model(network: nn.Cell, device: Device, loss: nn.Cell | None = None, optimizer: nn.Optimizer | None = None,
-                metrics: dict[str, Metric] | set[str] | None = None) -> Model:
+                metrics: dict[str, Metric] | set[str] | None = None, loss_scale: str | float | None = None,
+                **options: Any) -> Model:
     """A `mindspore.train.Model` at the device's precision, for training (with an optimizer), evaluating or predicting.
 
-    On the CPU, mixed precision runs without a dynamic loss scale, which MindSpore refuses there. Compiled graphs are
-    kept there only, if the device says so: on Ascend and GPU nobody has tried that yet.
+    Compiled graphs are kept on a CPU only, if the device says so: on Ascend and GPU nobody has tried that yet.
+
+    Args:
+        network (nn.Cell): the network.
+        device (Device): what `use_device` chose.
+        loss (nn.Cell, optional): for training and evaluation.
+        optimizer (nn.Optimizer, optional): for training.
+        metrics (dict, optional): for evaluation.
+        loss_scale (str or float, optional): in training, "dynamic", a number or "none"; by default dynamic for the
+            float16 of O2 and O3, but none on a CPU.
+        **options: of `TrainStep`.
+
+    Raises:
+        ValueError: loss_scale is below 1.
 
     Example:
         >>> network = create_model("vit_t_16", num_layers=1)
@@ -116,8 +144,10 @@ def build_model(network: nn.Cell, device: Device, loss: nn.Cell | None = None, o
             network = ms.amp.auto_mixed_precision(network, device.amp_level)
         model = Model(network, loss_fn=loss, metrics=metrics)
     else:
-        scale = {"loss_scale_manager": None} if on_cpu else {}
-        model = Model(network, loss_fn=loss, optimizer=optimizer, metrics=metrics, amp_level=device.amp_level, **scale)
+        cast = network if device.amp_level == "O0" else ms.amp.auto_mixed_precision(network, device.amp_level)
+        step = TrainStep(nn.WithLossCell(cast, loss), optimizer, scaler=loss_scaler(loss_scale, device), **options)
+        model = StepModel(step, network, loss_fn=loss, optimizer=optimizer, metrics=metrics,
+                          amp_level=device.amp_level)
     cells = (model.train_network, model.eval_network, model.predict_network)
     for cell in cells if on_cpu and device.keep_graphs else ():
         if cell is not None:

@@ -1,5 +1,6 @@
 """Loss and accuracy of an epoch, counted on the device: right with data sink too, and without touching training."""
 
+import contextlib
 import csv
 import re
 
@@ -122,10 +123,16 @@ def sink_epochs(loss, train, callbacks):
 
 
 class Validated:
-    """A Model whose validation is done."""
+    """A Model whose validation is done, and its step."""
+
+    averaged, measures = contextlib.nullcontext, dict
 
     def eval(self, *arguments, **options):
         return {"Top_1_Accuracy": 0.5}
+
+    @property
+    def step(self):
+        return self
 
 
 def test_with_data_sink_the_epochs_loss_is_its_mean(tmp_path, capsys):

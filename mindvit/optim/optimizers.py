@@ -13,7 +13,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.nn.learning_rate_schedule import LearningRateSchedule
 
 from mindvit.choices import Table, choose, entry
-from mindvit.optim.groups import decay_groups
+from mindvit.optim.groups import parameter_groups
 
 Parameters = Sequence[Parameter] | Sequence[dict]
 Rate: TypeAlias = float | Sequence[float] | LearningRateSchedule
@@ -30,7 +30,9 @@ class DecayingOptimizer(nn.Optimizer):
         if weight_decay < 0:
             raise ValueError(f"weight_decay is {weight_decay}; it is at least 0, usually 0.05")
         params = list(params)
-        super().__init__(learning_rate, params if isinstance(params[0], dict) else decay_groups(params, weight_decay))
+        if not isinstance(params[0], dict):
+            params = parameter_groups(params, weight_decay)
+        super().__init__(learning_rate, params)
         self.moment1 = self.parameters.clone("moment1", "zeros")
 
     def construct(self, gradients: tuple[Tensor, ...]) -> bool:
@@ -215,15 +217,22 @@ def lamb(groups, lr, *, beta1=0.9, beta2=0.999, eps=1e-6):
     return LAMB(groups, lr, 0.0, beta1, beta2, eps)
 
 
-def build_optimizer(config, parameters: list[Parameter], lr: Rate) -> nn.Optimizer:
+def build_optimizer(config, parameters: list[Parameter], lr: float | list[float], num_layers: int = 0) -> nn.Optimizer:
     """The optimizer of a TrainConfig.
 
+    Args:
+        config (TrainConfig): optimizer, weight_decay and layer_decay.
+        parameters: what is trained.
+        lr: of all steps, or of each.
+        num_layers (int): blocks of the network.
+
     Raises:
-        ValueError: weight decay is asked of adam, or there is no such optimizer or option.
+        ValueError: weight decay is asked of adam.
     """
     make = choose(config.optimizer, OPTIMIZERS, "train.optimizer")
-    if config.weight_decay < 0 or config.weight_decay and make.func is adam:
-        raise ValueError(f"train.weight_decay is {config.weight_decay}, but "
-                         + ("it is at least 0" if config.weight_decay < 0 else
-                            "adam has none; add --train.optimizer adamw or leave it out"))
-    return make(decay_groups(parameters, config.weight_decay) if config.weight_decay else parameters, lr)
+    if config.weight_decay and make.func is adam:
+        raise ValueError(f"train.weight_decay is {config.weight_decay}, but adam has none; add --train.optimizer adamw "
+                         "or leave it out")
+    if config.weight_decay or config.layer_decay != 1:
+        return make(parameter_groups(parameters, config.weight_decay, lr, config.layer_decay, num_layers), lr)
+    return make(parameters, lr)

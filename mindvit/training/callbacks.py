@@ -161,7 +161,7 @@ class KeepWeights:
     Args:
         network (ViT): whose weights.
         folder (str): where to write.
-        metric_name (str): the metric that decides, higher being better.
+        metric_name (str): what decides, a name in the records; losses are better when lower.
 
     Attributes:
         best (dict, optional): the record of the best epoch.
@@ -177,9 +177,13 @@ class KeepWeights:
         record = records[-1]
         save_weights(self.network, self.folder / "last.ckpt")
         self.epoch = record["epoch"]
-        if self.metric_name in record and (not self.best or record[self.metric_name] > self.best[self.metric_name]):
+        if self.metric_name in record and (not self.best or self.goodness(record) > self.goodness(self.best)):
             self.best = record
             save_weights(self.network, self.folder / "best.ckpt")
+
+    def goodness(self, record):
+        """A number that is higher for better records."""
+        return -record[self.metric_name] if "loss" in self.metric_name else record[self.metric_name]
 
 
 def print_validation(record, best, epochs, metric_name):
@@ -238,13 +242,15 @@ class ValAccMonitor(Callback):
 class EpochRecords(EpochLoss):
     """Makes one record an epoch, with its validation, and hands all records to those who read them.
 
-    The training's loss is a CountedLoss, whose means over the epoch are `train_loss` and `train_Top_1_Accuracy`.
+    The training's loss is a CountedLoss, whose means over the epoch are `train_loss` and `train_Top_1_Accuracy`. Where
+    the step keeps a running average of the weights, that is validated and read.
 
     Args:
-        model (mindspore.train.Model): the model being trained, with metrics.
+        model (StepModel): the model being trained, with metrics.
         dataset_val (mindspore Dataset): validation images.
         lr_init (float or sequence of float): the learning rate, or that of each step.
-        readers (sequence of callables): each is called with the list of all records, the newest last.
+        readers (sequence of callables): each is called with the list of all records, the newest last; one that returns
+            a text ends the training, and the text is printed.
         dataset_sink_mode (bool): see `Model.eval`.
     """
 
@@ -256,15 +262,25 @@ class EpochRecords(EpochLoss):
     def on_train_epoch_end(self, run_context: RunContext) -> None:
         params = run_context.original_args()
         loss, accuracy = counted_loss(params).means()
-        validation = self.model.eval(self.dataset_val, dataset_sink_mode=self.dataset_sink_mode)
-        self.records.append({
-            "epoch": params.cur_epoch_num, "step": params.cur_step_num,
-            "lr": float(learning_rate_at(self.lr_init, params.cur_step_num)),
-            "train_loss": loss, "train_Top_1_Accuracy": accuracy,
-            **{name: float(value) for name, value in validation.items()},
-            "seconds": round(time.time() - self.epoch_start, 3)})
-        for read in self.readers:
-            read(self.records)
+        with self.model.step.averaged():
+            validation = self.model.eval(self.dataset_val, dataset_sink_mode=self.dataset_sink_mode)
+            self.records.append({
+                "epoch": params.cur_epoch_num, "step": params.cur_step_num,
+                "lr": float(learning_rate_at(self.lr_init, params.cur_step_num)),
+                "train_loss": loss, "train_Top_1_Accuracy": accuracy,
+                **{name: float(value) for name, value in validation.items()}, **self.model.step.measures(),
+                "seconds": round(time.time() - self.epoch_start, 3)})
+            for read in self.readers:
+                if reason := read(self.records):
+                    print(reason, flush=True)
+                    run_context.request_stop()
+
+
+def enough(records, best, patience):
+    """Why training ends, where the last `patience` epochs brought nothing better than the best; else None."""
+    if patience and records[-1]["epoch"] - best["epoch"] >= patience:
+        return f"no better epoch than {best['epoch']} in the last {patience}; training ends"
+    return None
 
 
 def write_metrics(records, path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import pathlib
 import time
 from typing import Any
@@ -10,13 +11,15 @@ import mindspore as ms
 import yaml
 
 from mindvit.checkpoints import load_weights
+from mindvit.choices import nearest
 from mindvit.config import TrainJob, check_job
 from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.device import build_model, use_device
 from mindvit.files import replacing, write_json
+from mindvit.optim.groups import freeze
 from mindvit.optim.optimizers import build_optimizer
 from mindvit.optim.schedule import learning_rates
-from mindvit.training.callbacks import EpochRecords, KeepWeights, print_validation, progress, write_metrics
+from mindvit.training.callbacks import EpochRecords, KeepWeights, enough, print_validation, progress, write_metrics
 from mindvit.training.loss import CountedLoss, CrossEntropySmooth
 from mindvit.training.metrics import accuracies, validation_metrics
 from mindvit.visualize import save_curves
@@ -118,10 +121,22 @@ def train(job: TrainJob) -> dict:
     train_set, val_set = sets["train"].run(), sets["val"].run()
 
     steps = train_set.get_dataset_size()
-    lr = learning_rates(job.train.lr, job.train.epochs, steps, job.train.warmup_epochs, job.train.schedule)
+    moves = math.ceil(steps / job.train.accumulate)  # of the weights, in an epoch
+    rates = learning_rates(job.train.lr, job.train.epochs, moves, job.train.warmup_epochs, job.train.schedule)
+    lr = [rates[epoch * moves + step // job.train.accumulate] for epoch in range(job.train.epochs)
+          for step in range(steps)]  # of each batch
+    freeze(network, job.train.trainable)
+    if job.train.recompute:
+        for block in network.transformer.layers:
+            block.recompute()
     loss = CountedLoss(CrossEntropySmooth(smooth_factor=job.train.smooth_factor, num_classes=network.num_classes))
-    optimizer = build_optimizer(job.train, network.trainable_params(), lr)
-    model = build_model(network, device, loss, optimizer, validation_metrics(network.num_classes))
+    optimizer = build_optimizer(job.train, network.trainable_params(), rates, network.arguments["num_layers"])
+    metrics = validation_metrics(network.num_classes)
+    if job.train.select not in (measured := ["train_loss", "train_Top_1_Accuracy", *metrics]):
+        raise ValueError(f"train.select is {job.train.select!r}; {nearest(job.train.select, measured)}")
+    model = build_model(network, device, loss, optimizer, metrics, job.train.loss_scale,
+                        accumulate=job.train.accumulate, steps_per_epoch=steps, clip_norm=job.train.clip_norm,
+                        ema=job.train.ema)
     folder = new_run_folder(job.out, TrainJob.out)  # now, when nothing can be refused any more
     with replacing(folder / "config.yaml") as path:
         settings = yaml.safe_dump(dataclasses.asdict(job), sort_keys=False, allow_unicode=True)
@@ -129,10 +144,11 @@ def train(job: TrainJob) -> dict:
     with replacing(folder / "classes.txt") as path:
         names = sets["train"].index2label
         path.write_text("".join(f"{names[index]}\n" for index in range(network.num_classes)), encoding="utf-8")
-    keep = KeepWeights(network, folder)
+    keep = KeepWeights(network, folder, job.train.select)
     readers = (keep, lambda records: print_validation(records[-1], keep.best, job.train.epochs, keep.metric_name),
                lambda records: write_metrics(records, folder / "metrics.csv"),
-               lambda records: save_curves(records, folder / "curves.png"))
+               lambda records: save_curves(records, folder / "curves.png"),
+               lambda records: enough(records, keep.best, job.train.patience))
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
           f"{steps} steps an epoch{'; the first step compiles the graph' if job.mode != 'pynative' else ''}\n"
           f"validation: {prepare.describe(image_size(network))}", flush=True)

@@ -1,0 +1,145 @@
+"""One training step: gradients, their scale, sum and norm, the optimizer, and a running average of the weights."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import mindspore as ms
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore.train import Model
+
+from mindvit.kernels import kernel
+
+
+class TrainStep(nn.TrainOneStepCell):
+    """Forward, backward and update, as one graph of static shapes.
+
+    Args:
+        network (nn.Cell): gives the loss of (images, labels).
+        optimizer (nn.Optimizer): moves the weights.
+        accumulate (int): batches whose gradients are averaged before an update. The last group of an epoch is as short
+            as what is left of it, and counts by its own number of batches.
+        steps_per_epoch (int): batches an epoch; needed to accumulate.
+        clip_norm (float): gradients whose global norm is longer are shortened to it; 0 leaves them.
+        ema (float): share of the running average of the weights that stays at each update; 0 keeps no average.
+        scaler (mindspore.amp.LossScaler, optional): scales the loss for float16; a batch whose gradients overflow is
+            left out.
+
+    Inputs: images (B, C, H, W), labels. Outputs: the loss, a scalar.
+    """
+
+    def __init__(self, network: nn.Cell, optimizer: nn.Optimizer, accumulate: int = 1, steps_per_epoch: int = 0,
+                 clip_norm: float = 0.0, ema: float = 0.0, scaler: Any = None) -> None:
+        super().__init__(network, optimizer)
+        self.accumulate, self.steps_per_epoch = accumulate, steps_per_epoch
+        self.clip_norm, self.ema, self.scaler = clip_norm, ema, scaler
+        self.sum_of_squares = kernel("sum_of_squares")
+        self.average = self.weights.clone("average", "same") if ema else ()
+        self.sums = self.weights.clone("sum", "zeros") if accumulate > 1 else ()
+        self.batch = Parameter(Tensor(0, ms.int32), "batch", requires_grad=False)  # of the epoch, while accumulating
+        self.added = Parameter(Tensor(0, ms.int32), "added", requires_grad=False)  # batches in the sums
+        self.skipped = Parameter(Tensor(0, ms.int32), "skipped", requires_grad=False)  # batches that overflowed
+
+    def construct(self, images: Tensor, labels: Tensor) -> Tensor:
+        loss = self.network(images, labels)
+        ones = ops.ones_like(loss)
+        if self.scaler is None:
+            return ops.depend(loss, self.take(self.grad(self.network, self.weights)(images, labels, ones)))
+        gradients = self.grad(self.network, self.weights)(images, labels, self.scaler.scale(ones))
+        finite = ms.amp.all_finite(gradients)
+        gradients = self.scaler.unscale(gradients)
+        loss = ops.depend(loss, self.scaler.adjust(finite))
+        if finite:
+            loss = ops.depend(loss, self.take(gradients))
+        else:
+            loss = ops.depend(loss, self.leave_out())
+        return loss
+
+    def leave_out(self):
+        """Counts a batch that overflowed."""
+        ops.assign_add(self.skipped, Tensor(1, ms.int32))
+        return self.close_group() if self.accumulate > 1 else True
+
+    def take(self, gradients):
+        """Updates the weights, or adds a batch's gradients to those of its group."""
+        if self.accumulate == 1:
+            return self.update(gradients)
+        for i in range(len(self.weights)):
+            ops.assign_add(self.sums[i], gradients[i])
+        ops.assign_add(self.added, Tensor(1, ms.int32))
+        return self.close_group()
+
+    def close_group(self):
+        """Counts a batch; where it is the last of its group, updates the weights by the group's mean."""
+        batch = self.batch + 1
+        ops.assign(self.batch, batch % self.steps_per_epoch)
+        if batch % self.accumulate == 0 or batch == self.steps_per_epoch:
+            if self.added > 0:
+                share = 1 / self.added.astype(ms.float32)
+                gradients = ()
+                for i in range(len(self.weights)):
+                    gradients += (self.sums[i] * share,)
+                self.update(gradients)
+            for i in range(len(self.weights)):
+                ops.assign(self.sums[i], ops.zeros_like(self.sums[i]))
+            ops.assign(self.added, Tensor(0, ms.int32))
+        return True
+
+    def update(self, gradients):
+        """Moves the weights and their average."""
+        gradients = self.grad_reducer(gradients)
+        if self.clip_norm:
+            gradients = self.clipped(gradients)
+        done = self.optimizer(gradients)
+        for i in range(len(self.average)):
+            ops.assign(self.average[i], self.ema * self.average[i] + (1 - self.ema) * self.weights[i])
+        return done
+
+    def clipped(self, gradients):
+        """The gradients, times clip_norm / |gradients| where they are longer (Pascanu et al., "On the difficulty of
+        training recurrent neural networks", 2013, algorithm 1)."""
+        total = 0.0
+        for gradient in gradients:
+            total += self.sum_of_squares(gradient)
+        factor = ops.minimum(self.clip_norm / (ops.sqrt(total) + 1e-6), 1.0)
+        shortened = ()
+        for gradient in gradients:
+            shortened += (gradient * factor,)
+        return shortened
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the running average, if there is one, stands in the place of the weights."""
+        self.swap_average()
+        try:
+            yield
+        finally:
+            self.swap_average()
+
+    def swap_average(self) -> None:
+        for weight, average in zip(self.weights, self.average):
+            values = weight.asnumpy().copy()
+            weight.set_data(Tensor(average.asnumpy()))
+            average.set_data(Tensor(values))
+
+    def measures(self) -> dict[str, float]:
+        """What a record of an epoch has of it: the loss scale and how many batches overflowed so far."""
+        if self.scaler is None:
+            return {}
+        return {"loss_scale": float(self.scaler.scale_value.asnumpy()), "skipped_batches": int(self.skipped.asnumpy())}
+
+
+class StepModel(Model):
+    """A Model that trains by a TrainStep.
+
+    Args:
+        step (TrainStep): the step.
+        network (nn.Cell), **options: as for Model.
+    """
+
+    def __init__(self, step: TrainStep, network: nn.Cell, **options: Any) -> None:
+        self.step = step  # the constructor asks for it
+        super().__init__(network, **options)
+
+    def _build_train_network(self) -> nn.Cell:
+        return self.step
