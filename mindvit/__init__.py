@@ -1,138 +1,146 @@
 """mindvit: the Vision Transformer of the MindSpore Vision suite on today's MindSpore."""
 
-import numpy as _numpy
+import signal as _signal
 
-if int(_numpy.__version__.split(".")[0]) >= 2:
-    raise ImportError(f"numpy {_numpy.__version__} is installed, with which MindSpore's PyNative kernels fail; "
-                      "install an older one: pip install 'numpy<2'")
+# The threads that numpy and MindSpore start inherit this mask, so that Ctrl-C and SIGTERM reach the main thread, where
+# `mindvit.runtime.signals` tells one from the other; here they wait until the imports are done.
+_mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT, _signal.SIGTERM))
+try:
+    import numpy as _numpy
 
-from mindvit.checkpoints import (
-    LoadReport,
-    convert_weights,
-    from_checkpoint,
-    load_weights,
-    read_checkpoint,
-    save_weights,
-)
-from mindvit.config import (
-    DataConfig,
-    EvalJob,
-    ModelConfig,
-    PredictJob,
-    PrepareConfig,
-    TrainConfig,
-    TrainJob,
-)
-from mindvit.data import (
-    Cifar10,
-    Cifar100,
-    DatasetGenerator,
-    ImageFolder,
-    ImageNet,
-    eval_transform,
-    infer_transform,
-    list_images,
-    open_dataset,
-    open_rgb,
-    predict_transform,
-    prepare_image,
-    read_dataset,
-    read_image,
-    train_transform,
-    write_digits,
-)
-from mindvit.demo import (
-    quickstart,
-)
-from mindvit.device import (
-    build_model,
-    use_device,
-)
-from mindvit.download import (
-    DownLoad,
-    DownloadError,
-    download_file,
-    download_imagenet_subset,
-    extract_archive,
-)
-from mindvit.flags import (
-    from_flags,
-)
-from mindvit.imagenet import (
-    imagenet_classes,
-    index2label,
-)
-from mindvit.inference.evaluation import (
-    evaluate,
-)
-from mindvit.inference.prediction import (
-    predict,
-)
-from mindvit.models import (
-    GELU,
-    VARIANTS,
-    Attention,
-    Block,
-    DropPath,
-    FeedForward,
-    PatchEmbedding,
-    ResidualCell,
-    TransformerEncoder,
-    ViT,
-    find_variant,
-    list_models,
-)
-from mindvit.optim.optimizers import (
-    LAMB,
-    AdamW,
-    Lion,
-)
-from mindvit.optim.schedule import (
-    learning_rates,
-)
-from mindvit.preprocessing import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Preprocessing,
-)
-from mindvit.runtime.graphs import (
-    keep_graphs,
-)
-from mindvit.training.callbacks import (
-    LossMonitor,
-    ProgressBar,
-    ValAccMonitor,
-)
-from mindvit.training.loop import (
-    train,
-)
-from mindvit.training.loss import (
-    CrossEntropySmooth,
-)
-from mindvit.visualize import (
-    save_confusion,
-    save_curves,
-    show_result,
-)
-from mindvit.zoo import (
-    create_model,
-    deit_b_16,
-    deit_b_16_distilled,
-    deit_s_16,
-    deit_s_16_distilled,
-    deit_t_16,
-    deit_t_16_distilled,
-    fetch_public_weights,
-    model_arguments,
-    vit_b_16,
-    vit_b_32,
-    vit_h_14,
-    vit_l_16,
-    vit_l_32,
-    vit_s_16,
-    vit_s_32,
-    vit_t_16,
-)
+    if int(_numpy.__version__.split(".")[0]) >= 2:
+        raise ImportError(f"numpy {_numpy.__version__} is installed, with which MindSpore's PyNative kernels fail; "
+                          "install an older one: pip install 'numpy<2'")
+
+    from mindvit.checkpoints import (
+        LoadReport,
+        convert_weights,
+        from_checkpoint,
+        load_weights,
+        read_checkpoint,
+        save_weights,
+    )
+    from mindvit.config import (
+        DataConfig,
+        EvalJob,
+        ModelConfig,
+        PredictJob,
+        PrepareConfig,
+        TrainConfig,
+        TrainJob,
+    )
+    from mindvit.data import (
+        Cifar10,
+        Cifar100,
+        DatasetGenerator,
+        ImageFolder,
+        ImageNet,
+        eval_transform,
+        infer_transform,
+        list_images,
+        open_dataset,
+        open_rgb,
+        predict_transform,
+        prepare_image,
+        read_dataset,
+        read_image,
+        train_transform,
+        write_digits,
+    )
+    from mindvit.demo import (
+        quickstart,
+    )
+    from mindvit.device import (
+        build_model,
+        use_device,
+    )
+    from mindvit.download import (
+        DownLoad,
+        DownloadError,
+        download_file,
+        download_imagenet_subset,
+        extract_archive,
+    )
+    from mindvit.flags import (
+        from_flags,
+    )
+    from mindvit.imagenet import (
+        imagenet_classes,
+        index2label,
+    )
+    from mindvit.inference.evaluation import (
+        evaluate,
+    )
+    from mindvit.inference.prediction import (
+        predict,
+    )
+    from mindvit.models import (
+        GELU,
+        VARIANTS,
+        Attention,
+        Block,
+        DropPath,
+        FeedForward,
+        PatchEmbedding,
+        ResidualCell,
+        TransformerEncoder,
+        ViT,
+        find_variant,
+        list_models,
+    )
+    from mindvit.optim.optimizers import (
+        LAMB,
+        AdamW,
+        Lion,
+    )
+    from mindvit.optim.schedule import (
+        learning_rates,
+    )
+    from mindvit.preprocessing import (
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        Preprocessing,
+    )
+    from mindvit.runtime.graphs import (
+        keep_graphs,
+    )
+    from mindvit.training.callbacks import (
+        LossMonitor,
+        ProgressBar,
+        ValAccMonitor,
+    )
+    from mindvit.training.loop import (
+        train,
+    )
+    from mindvit.training.loss import (
+        CrossEntropySmooth,
+    )
+    from mindvit.visualize import (
+        save_confusion,
+        save_curves,
+        show_result,
+    )
+    from mindvit.zoo import (
+        create_model,
+        deit_b_16,
+        deit_b_16_distilled,
+        deit_s_16,
+        deit_s_16_distilled,
+        deit_t_16,
+        deit_t_16_distilled,
+        fetch_public_weights,
+        model_arguments,
+        vit_b_16,
+        vit_b_32,
+        vit_h_14,
+        vit_l_16,
+        vit_l_32,
+        vit_s_16,
+        vit_s_32,
+        vit_t_16,
+    )
+finally:
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, _mask)
 
 __version__ = "0.1.0"
 __all__ = [

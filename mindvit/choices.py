@@ -26,6 +26,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
 
 
+def name_of(choice: Choice) -> str:
+    """The name in a choice, with or without options."""
+    return next(iter(choice), "") if isinstance(choice, dict) else choice
+
+
 def choose(choice: Choice, table: Table, where: str) -> functools.partial:
     """The function that a choice names, with the options it gives.
 
@@ -39,7 +44,7 @@ def choose(choice: Choice, table: Table, where: str) -> functools.partial:
     """
     if isinstance(choice, dict) and len(choice) != 1:
         raise ValueError(f"{where} has {choice}; write one name and its options: {{flip: {{probability: 0.3}}}}")
-    name, given = next(iter(choice.items())) if isinstance(choice, dict) else (choice, {})
+    name, given = name_of(choice), choice[name_of(choice)] if isinstance(choice, dict) else {}
     if name not in table:
         hint = "write a space behind the colon" if ":" in str(name) else nearest(name, table)
         raise ValueError(f"{where} is {name!r}; {hint}")

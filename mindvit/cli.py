@@ -1,6 +1,5 @@
 """The `mindvit` command: one table of subcommands; a function's signature and docstring are its flags and help."""
 
-import contextlib
 import dataclasses
 import inspect
 import re
@@ -31,6 +30,7 @@ from mindvit.flags import (
     read_settings,
 )
 from mindvit.inference import evaluation, prediction
+from mindvit.runtime.signals import asked, stoppable
 from mindvit.training import loop
 from mindvit.training.loop import CONFIG_HEADER
 
@@ -166,38 +166,9 @@ def take_from_runs(words):
     return words, remarks
 
 
-def stop(number, frame):
-    """Raises KeyboardInterrupt; while a graph is compiled or a checkpoint saved, afterwards, for MindSpore would call
-    the network faulty, or the disk full."""
-    while frame:
-        if frame.f_code.co_name in ("compile", "save_checkpoint") and "mindspore" in frame.f_code.co_filename:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)  # SIGALRM comes here again
-            return
-        frame = frame.f_back
-    raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def stoppable():
-    """Ctrl-C ends the block with KeyboardInterrupt.
-
-    While a graph is compiled or runs, MindSpore takes SIGINT from Python and sends its own process SIGTERM instead;
-    nothing tells that from another's SIGTERM, which therefore does the same.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as SIGINT is in a shell's background
-            signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def main(args: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error, 130 for
-    Ctrl-C."""
+    Ctrl-C, 143 for SIGTERM."""
     parser, commands = build_parser()
     words = list(sys.argv[1:] if args is None else args)
     name = words[0] if words else ""
@@ -225,7 +196,7 @@ def main(args: list[str] | None = None) -> int:
                               "predict": "the annotated copies of the images printed stay"}.get(name)
         line = "\n" * sys.stderr.isatty() + f"mindvit {name}: stopped"  # behind a bar, on a new line
         print(f"{line}; {kept}" if kept else line, file=sys.stderr)
-        return 130
+        return 128 + (asked.number or signal.SIGINT)
     except (OSError, ValueError) as error:
         print(f"mindvit {name}: {error}", file=sys.stderr)
     except RuntimeError as error:  # MindSpore wraps what goes wrong in reading an image in one, call stack and all

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from mindvit.choices import Choice, Plain, choose
 from mindvit.data.augment import AUGMENTATIONS
+from mindvit.data.mixing import MIXING
 from mindvit.optim.groups import TRAINABLE
 from mindvit.optim.optimizers import OPTIMIZERS
 from mindvit.optim.schedule import SCHEDULES
@@ -85,7 +86,7 @@ class DataConfig(PrepareConfig):
 
     root: str = "dataset"
     test: str | None = None
-    augment: list[Choice] = list_of(AUGMENTATIONS, "random_crop", "flip")
+    augment: list[Choice] = list_of(AUGMENTATIONS | MIXING, "random_crop", "flip")
     val_fraction: float = 0.2
     workers: int = 1
 
@@ -139,7 +140,10 @@ class TrainConfig:
         recompute: compute the blocks' activations again in the backward pass, which saves memory and takes time.
         select: what is best, a column of metrics.csv; losses are better when lower.
         patience: epochs without a better one after which training ends; by default all are run.
+        loss: cross_entropy, or binary_cross_entropy, which asks of each class on its own whether it is there.
         smooth_factor: label smoothing, the share of the target spread over the other classes.
+        save_every: how often state.safetensors is saved, from which --resume auto goes on: a number of steps, or of
+            minutes as in '10 minutes'; and at the end of each epoch.
         seed: seed of weights, order and augmentation.
         log_every: steps between two printed lines when the output is not a terminal.
 
@@ -164,7 +168,9 @@ class TrainConfig:
     recompute: bool = False
     select: str = "Top_1_Accuracy"
     patience: int | None = number(None, 1)
+    loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     smooth_factor: float = 0.1
+    save_every: int | str = "10 minutes"
     seed: int = 42
     log_every: int = 25
 
@@ -203,8 +209,11 @@ class TrainJob(RunConfig):
         model: the network
         train: the training
         checkpoint: weights to start from.
-        out: run folder for best.ckpt, last.ckpt, classes.txt, metrics.csv, metrics.json and curves.png; auto takes
-            the first free of runs/train, runs/train-2 and so on.
+        out: run folder for best.ckpt, last.ckpt, state.safetensors, classes.txt, metrics.csv, metrics.json and
+            curves.png; auto takes the first free of runs/train, runs/train-2 and so on.
+        resume: auto goes on with the run in out, in the middle of an epoch, or begins it where there is none; or the
+            folder of another run, whose state is taken.
+        resume_override: go on although settings differ, with the new ones; --resume.override true.
 
     Example:
         >>> TrainJob(data=DataConfig("photos"), checkpoint="vit.ckpt", out="runs/a").train.epochs
@@ -216,6 +225,8 @@ class TrainJob(RunConfig):
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: str | None = None
     out: str = "runs/train"
+    resume: str | None = None
+    resume_override: bool = False
 
 
 @dataclass(kw_only=True)

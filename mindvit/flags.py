@@ -123,6 +123,7 @@ def normal_words(words, *jobs):
     switches = {name for name, hint in hints.items() if bool in (hint, *get_args(hint))}
     lists = {name for name, hint in hints.items() if "tuple" in str(hint) or hint == list[Choice]}
     words = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word) for word in words]
+    words = [re.sub("^--resume[.]override", "--resume_override", word) for word in words]
     words = [f"{word}=true" if word in switches and following.lower() not in ("true", "false", "null") else word
              for word, following in zip(words, [*words[1:], ""])]
     return [re.sub(r"^(--[^=]+=)?([^-\[{(].*,.*)$", r"\1[\2]", word) if {word.split("=")[0], before} & lists else word

@@ -39,11 +39,13 @@ def run(mode, data, optimizer=lambda weights: nn.SGD(weights, 0.1), factor=1.0, 
     step = TrainStep(network, optimizer(network.trainable_params()), **options).set_train()
     for x, y in zip(*data):
         step(Tensor(x, ms.float32), Tensor(y, ms.float32))
+        with step.averaged():  # as in a validation
+            pass
     return step
 
 
 def values(step):
-    return [weight.asnumpy() for weight in step.weights]
+    return [weight.asnumpy().copy() for weight in step.weights]
 
 
 def gradients(values, x, y, factor=1.0):

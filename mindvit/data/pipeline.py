@@ -3,10 +3,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
 
 from mindvit.data.images import Operation
+from mindvit.data.mixing import Mixing
 from mindvit.data.transforms import eval_transform, operations, predict_transform, prepare_image, train_transform
 from mindvit.files import StrPath
 from mindvit.preprocessing import Preprocessing, Size
@@ -32,6 +34,7 @@ class ImageDataset:
         num_parallel_workers: threads that transform. Equal seeds (`mindspore.set_seed`) and equal numbers give equal
             batches.
         num_shards, shard_id: the part of the images for this device, for data parallel training.
+        mixing: what is done to training batches, see `mindvit.data.mixing`; labels are then float32 (N, classes).
 
     Raises:
         ValueError: `split` is none of the three.
@@ -43,7 +46,8 @@ class ImageDataset:
                  preprocessing: Preprocessing | None = None,
                  target_transform: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
                  batch_size: int = 64, resize: Size = 224, repeat_num: int = 1, shuffle: bool | None = None,
-                 num_parallel_workers: int = 1, num_shards: int | None = None, shard_id: int | None = None) -> None:
+                 num_parallel_workers: int = 1, num_shards: int | None = None, shard_id: int | None = None,
+                 mixing: Sequence[Mixing] = ()) -> None:
         if split not in TRANSFORMS:
             raise ValueError(f"unknown split {split!r}; use one of {', '.join(TRANSFORMS)}")
         self.path = Path(path)
@@ -58,6 +62,7 @@ class ImageDataset:
         self.num_parallel_workers = num_parallel_workers
         self.num_shards = num_shards
         self.shard_id = shard_id
+        self.mixing = mixing
 
     @property
     def num_classes(self) -> int:
@@ -93,7 +98,18 @@ class ImageDataset:
             dataset = dataset.map(transform, input_columns="image", num_parallel_workers=self.num_parallel_workers)
         if self.target_transform is not None:
             dataset = dataset.map(self.target_transform, input_columns="label")
-        return dataset.batch(self.batch_size, drop_remainder=train).repeat(self.repeat_num)
+        mixed = {"per_batch_map": self.mixed, "input_columns": ["image", "label"]} if self.mixing else {}
+        return dataset.batch(self.batch_size, drop_remainder=train, **mixed).repeat(self.repeat_num)
+
+    def mixed(self, images, labels, batch):
+        """A batch after mixing; its random numbers follow from the seed, the epoch and its place there, so that a
+        training that goes on draws them again."""
+        rng = np.random.default_rng([ms.get_seed() or 0, batch.get_epoch_num(), batch.get_batch_num(),
+                                     self.shard_id or 0])
+        images, targets = np.stack(images), np.eye(self.num_classes, dtype=np.float32)[np.array(labels)]
+        for mix in self.mixing:
+            images, targets = mix(images, targets, rng)
+        return images, targets
 
     def _source(self):
         """What GeneratorDataset reads, by how many threads, and the operations after it."""

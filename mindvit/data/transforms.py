@@ -7,9 +7,10 @@ from mindspore.dataset import Dataset, vision
 from numpy.typing import NDArray
 from PIL import Image
 
-from mindvit.choices import Choice, choose
+from mindvit.choices import Choice, choose, name_of
 from mindvit.data.augment import AUGMENTATIONS, INTERPOLATIONS, SIZING
 from mindvit.data.images import Operation, open_rgb, read_image, to_rgb
+from mindvit.data.mixing import MIXING, Mixing
 from mindvit.files import StrPath
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Size, pair, prepare_pixels, resize_target
 
@@ -104,6 +105,20 @@ def train_transform(size: Size, augment: Sequence[Choice] = ("random_crop", "fli
     else:
         opened = [vision.Decode(), first]
     return [*opened, *others, *finish(mean, std)]
+
+
+def split_augment(augment: Sequence[Choice]) -> tuple[list[Choice], list[Mixing]]:
+    """(what is done to single images, what is done to batches), from one list.
+
+    Raises:
+        ValueError: something for single images stands behind something for batches.
+    """
+    single = [choice for choice in augment if name_of(choice) not in MIXING]
+    behind = list(augment)[len(single):]
+    if any(name_of(choice) not in MIXING for choice in behind):
+        raise ValueError(f"augment is {list(augment)}; what works on batches, {', '.join(MIXING)}, stands behind the "
+                         "others")
+    return single, [choose(choice, MIXING, "augment") for choice in behind]
 
 
 def eval_transform(size: Size, crop_fraction: float = 0.875, mean: Channels = IMAGENET_MEAN,

@@ -118,9 +118,9 @@ class TrainStep(nn.TrainOneStepCell):
 
     def swap_average(self) -> None:
         for weight, average in zip(self.weights, self.average):
-            values = weight.asnumpy().copy()
-            weight.set_data(Tensor(average.asnumpy()))
-            average.set_data(Tensor(values))
+            values = Tensor(weight.asnumpy().copy()), Tensor(average.asnumpy().copy())
+            ops.assign(average, values[0])  # after set_data the branches of a compiled step would go on with the old
+            ops.assign(weight, values[1])
 
     def measures(self) -> dict[str, float]:
         """What a record of an epoch has of it: the loss scale and how many batches overflowed so far."""

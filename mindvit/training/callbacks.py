@@ -56,7 +56,9 @@ class EpochLoss(Callback):
     def on_train_epoch_begin(self, run_context: RunContext) -> None:
         self.losses: list[float] = []
         self.epoch_start = time.time()
-        if counted := counted_loss(run_context.original_args()):
+        params = run_context.original_args()
+        counted = counted_loss(params)
+        if counted and params.cur_step_num % params.batch_num == 0:  # else an epoch goes on that was stopped
             counted.clear()
 
     def on_train_step_begin(self, run_context: RunContext) -> None:
@@ -174,12 +176,16 @@ class KeepWeights:
         self.best, self.epoch = None, 0
 
     def __call__(self, records):
-        record = records[-1]
         save_weights(self.network, self.folder / "last.ckpt")
-        self.epoch = record["epoch"]
-        if self.metric_name in record and (not self.best or self.goodness(record) > self.goodness(self.best)):
-            self.best = record
+        if self.is_best(records[-1]):
             save_weights(self.network, self.folder / "best.ckpt")
+
+    def is_best(self, record):
+        """Whether a new record is the best so far, which is noted."""
+        self.epoch = record["epoch"]
+        better = self.metric_name in record and (not self.best or self.goodness(record) > self.goodness(self.best))
+        self.best = record if better else self.best
+        return better
 
     def goodness(self, record):
         """A number that is higher for better records."""
@@ -252,12 +258,15 @@ class EpochRecords(EpochLoss):
         readers (sequence of callables): each is called with the list of all records, the newest last; one that returns
             a text ends the training, and the text is printed.
         dataset_sink_mode (bool): see `Model.eval`.
+        records (list of dict, optional): those of the epochs before.
+        finish (callable, optional): called last, when the weights are back in their place.
     """
 
-    def __init__(self, model, dataset_val, lr_init, readers, dataset_sink_mode=False):
+    def __init__(self, model, dataset_val, lr_init, readers, dataset_sink_mode=False, records=None, finish=None):
         super().__init__()
         self.model, self.dataset_val, self.lr_init = model, dataset_val, lr_init
-        self.readers, self.dataset_sink_mode, self.records = readers, dataset_sink_mode, []
+        self.readers, self.dataset_sink_mode = readers, dataset_sink_mode
+        self.records, self.finish = [] if records is None else records, finish
 
     def on_train_epoch_end(self, run_context: RunContext) -> None:
         params = run_context.original_args()
@@ -268,12 +277,13 @@ class EpochRecords(EpochLoss):
                 "epoch": params.cur_epoch_num, "step": params.cur_step_num,
                 "lr": float(learning_rate_at(self.lr_init, params.cur_step_num)),
                 "train_loss": loss, "train_Top_1_Accuracy": accuracy,
-                **{name: float(value) for name, value in validation.items()}, **self.model.step.measures(),
-                "seconds": round(time.time() - self.epoch_start, 3)})
+                **{name: float(value) for name, value in validation.items()}, **self.model.step.measures()})
             for read in self.readers:
                 if reason := read(self.records):
                     print(reason, flush=True)
                     run_context.request_stop()
+        if self.finish:
+            self.finish()
 
 
 def enough(records, best, patience):

@@ -4,28 +4,41 @@ import dataclasses
 import itertools
 import math
 import pathlib
+import shutil
 import time
 from typing import Any
 
 import mindspore as ms
+import mindspore.dataset as ds
 import yaml
 
 from mindvit.checkpoints import load_weights
 from mindvit.choices import nearest
 from mindvit.config import TrainJob, check_job
 from mindvit.data import find_test, open_dataset, train_transform
+from mindvit.data.transforms import split_augment
 from mindvit.device import build_model, use_device
 from mindvit.files import replacing, write_json
 from mindvit.optim.groups import freeze
 from mindvit.optim.optimizers import build_optimizer
 from mindvit.optim.schedule import learning_rates
+from mindvit.runtime.signals import patience
 from mindvit.training.callbacks import EpochRecords, KeepWeights, enough, print_validation, progress, write_metrics
-from mindvit.training.loss import CountedLoss, CrossEntropySmooth
+from mindvit.training.loss import LOSSES, CountedLoss
 from mindvit.training.metrics import accuracies, validation_metrics
+from mindvit.training.state import (
+    STATE,
+    Progress,
+    SaveState,
+    check_same,
+    load_state,
+    read_progress,
+    settings_of,
+)
 from mindvit.visualize import save_curves
 from mindvit.zoo import build_network, image_size, use_preprocessing
 
-RESULTS = ("best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png")  # of a finished epoch
+RESULTS = (STATE, "best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png")  # of a finished epoch
 CONFIG_HEADER = "# mindvit train --config with this file repeats the run\n"
 
 
@@ -62,6 +75,27 @@ def new_run_folder(path, default):
                               "free name, or remove the folder")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def find_state(job):
+    """(the state that the job goes on from, its run folder); None for what is not there.
+
+    Raises:
+        FileNotFoundError: the run to go on from has no state.
+        ValueError: to go on automatically, the run folder must have a name.
+    """
+    if job.resume is None:
+        return None, None
+    if job.resume != "auto":
+        state = pathlib.Path(job.resume) / STATE
+        if not state.is_file():
+            raise FileNotFoundError(f"there is no {state} to resume from; name a run's folder, or auto for that of "
+                                    "--out")
+        return state, None
+    if job.out == "auto":
+        raise ValueError("--resume auto goes on in the folder of --out; name it, or give --resume FOLDER")
+    state = pathlib.Path(job.out) / STATE
+    return (state, state.parent) if state.is_file() else (None, None)
 
 
 def numbered(path):
@@ -115,7 +149,8 @@ def train(job: TrainJob) -> dict:
     use_preprocessing(network, job.data)
     # What is trained here is trained on images as a person sees them, and predicts as it is validated.
     prepare = network.preprocessing = dataclasses.replace(network.preprocessing, opening="seen", predict_squash=False)
-    sets["train"].transform = train_transform(image_size(network), job.data.augment, prepare.mean, prepare.std)
+    single, sets["train"].mixing = split_augment(job.data.augment)
+    sets["train"].transform = train_transform(image_size(network), single, prepare.mean, prepare.std)
     for split in sets.keys() - {"train"}:
         sets[split].resize, sets[split].preprocessing = image_size(network), prepare
     train_set, val_set = sets["train"].run(), sets["val"].run()
@@ -129,7 +164,8 @@ def train(job: TrainJob) -> dict:
     if job.train.recompute:
         for block in network.transformer.layers:
             block.recompute()
-    loss = CountedLoss(CrossEntropySmooth(smooth_factor=job.train.smooth_factor, num_classes=network.num_classes))
+    loss = CountedLoss(LOSSES[job.train.loss](sparse=not sets["train"].mixing, smooth_factor=job.train.smooth_factor,
+                                              num_classes=network.num_classes))
     optimizer = build_optimizer(job.train, network.trainable_params(), rates, network.arguments["num_layers"])
     metrics = validation_metrics(network.num_classes)
     if job.train.select not in (measured := ["train_loss", "train_Top_1_Accuracy", *metrics]):
@@ -137,7 +173,18 @@ def train(job: TrainJob) -> dict:
     model = build_model(network, device, loss, optimizer, metrics, job.train.loss_scale,
                         accumulate=job.train.accumulate, steps_per_epoch=steps, clip_norm=job.train.clip_norm,
                         ema=job.train.ema)
-    folder = new_run_folder(job.out, TrainJob.out)  # now, when nothing can be refused any more
+    data = {"images": len(sets["train"]), "batches an epoch": steps, "classes": sets["train"].classes}
+    state, folder = find_state(job)
+    progress_made = Progress(0, [], settings_of(job), data)
+    if state:
+        saved = read_progress(state)
+        check_same(state, saved, progress_made.settings, data, job.resume_override)
+        load_state(state, model.step)
+        progress_made = dataclasses.replace(saved, settings=progress_made.settings)
+        ds.config.set_fast_recovery(False)  # else the order is the same, and the crops are not
+        train_set.set_init_step(saved.steps // (steps if device.data_sink else 1))
+    if folder is None:
+        folder = new_run_folder(job.out, TrainJob.out)  # now, when nothing can be refused any more
     with replacing(folder / "config.yaml") as path:
         settings = yaml.safe_dump(dataclasses.asdict(job), sort_keys=False, allow_unicode=True)
         path.write_text(CONFIG_HEADER + settings, encoding="utf-8")
@@ -149,13 +196,24 @@ def train(job: TrainJob) -> dict:
                lambda records: write_metrics(records, folder / "metrics.csv"),
                lambda records: save_curves(records, folder / "curves.png"),
                lambda records: enough(records, keep.best, job.train.patience))
+    saver = SaveState(folder / STATE, model.step, progress_made, job.train.epochs, job.train.save_every)
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
           f"{steps} steps an epoch{'; the first step compiles the graph' if job.mode != 'pynative' else ''}\n"
           f"validation: {prepare.describe(image_size(network))}", flush=True)
+    if state:
+        for record in progress_made.records:
+            keep.is_best(record)
+        if state.parent != folder and keep.best:
+            shutil.copyfile(state.with_name("best.ckpt"), folder / "best.ckpt")
+        print(f"{state}: goes on from step {progress_made.steps} of {steps * job.train.epochs}", flush=True)
     try:
-        model.train(job.train.epochs, train_set, dataset_sink_mode=device.data_sink,
-                    callbacks=[progress(lr, job.train.log_every),
-                               EpochRecords(model, val_set, lr, readers, device.data_sink)])
+        done = progress_made.steps // steps
+        if done < job.train.epochs and not (keep.best and enough(progress_made.records, keep.best, job.train.patience)):
+            with patience():
+                model.train(job.train.epochs, train_set, dataset_sink_mode=device.data_sink, initial_epoch=done,
+                            callbacks=[progress(lr, job.train.log_every), saver,
+                                       EpochRecords(model, val_set, lr, readers, device.data_sink,
+                                                    progress_made.records, saver.save)])
         best = keep.best
         results = {**best, "images": len(sets["val"]), "epochs": job.train.epochs, "device_target": device.target,
                    "amp_level": device.amp_level}
@@ -171,6 +229,6 @@ def train(job: TrainJob) -> dict:
         write_json(results, folder / "metrics.json")
         print(f"{folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
         return {**results, "folder": str(folder)}
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{folder}/last.ckpt holds epoch {keep.epoch}" if keep.epoch else
-                                f"no epoch ended, so nothing is saved in {folder}") from None
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(str(error) or (f"{folder}/last.ckpt holds epoch {keep.epoch}" if keep.epoch else
+                                               f"no epoch ended, so nothing is saved in {folder}")) from None

@@ -57,11 +57,36 @@ class CrossEntropySmooth(nn.LossBase):
         return self.one_head(logits, labels)
 
     def one_head(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.cross_entropy(logits.astype(ms.float32), self.targets(logits, labels))
+
+    def targets(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The smoothed distributions (B, num_classes)."""
         check_logits(logits.shape, self.num_classes)
         if self.sparse:
-            labels = ops.one_hot(labels.astype(ms.int32), self.num_classes, self.one, self.zero)  # (B, num_classes)
-        labels = labels.astype(ms.float32) * (self.on - self.off) + self.off
-        return self.cross_entropy(logits.astype(ms.float32), labels)
+            labels = ops.one_hot(labels.astype(ms.int32), self.num_classes, self.one, self.zero)
+        return labels.astype(ms.float32) * (self.on - self.off) + self.off
+
+
+class BinaryCrossEntropySmooth(CrossEntropySmooth):
+    """Binary cross entropy of each class, averaged over classes and images, with label smoothing (Wightman et al.,
+    "ResNet strikes back", 2021, section 2.2; DeiT III, 2022).
+
+    Args and inputs are those of `CrossEntropySmooth`.
+
+    Example:
+        >>> loss = BinaryCrossEntropySmooth(num_classes=2)
+        >>> round(float(loss(mindspore.Tensor([[0.0, 0.0]]), mindspore.Tensor([1]))), 4)
+        0.6931
+    """
+
+    def one_head(self, logits: Tensor, labels: Tensor) -> Tensor:
+        logits, targets = logits.astype(ms.float32), self.targets(logits, labels)
+        # log(1 + exp(x)) - x t, without overflow
+        losses = ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+        return self.get_loss(losses.mean(1))
+
+
+LOSSES = {"cross_entropy": CrossEntropySmooth, "binary_cross_entropy": BinaryCrossEntropySmooth}
 
 
 class CountedLoss(nn.Cell):
@@ -92,6 +117,8 @@ class CountedLoss(nn.Cell):
         if isinstance(logits, tuple):
             logits = (logits[0] + logits[1]) / 2
         images = labels.shape[0]
+        if labels.ndim == 2:  # of mixed images the one with the larger share
+            labels = ops.argmax(labels, 1)
         right = (ops.argmax(ops.stop_gradient(logits), 1).astype(ms.int32) == labels.astype(ms.int32))
         return ops.stack((loss.astype(ms.float32) * images, right.astype(ms.float32).sum(),
                           ops.zeros_like(loss).astype(ms.float32) + images))

@@ -1,0 +1,93 @@
+"""Ctrl-C and SIGTERM: a KeyboardInterrupt, or, while something can be finished and saved, a note of which came."""
+
+import _thread
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Asked:
+    """What was asked.
+
+    Attributes:
+        number (int, optional): the first signal that came.
+        patient (bool): whether signals are noted only, as the work ends soon by itself; a second one ends the process.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.patient = False
+
+    def take(self, number: int) -> bool:
+        """Notes a signal; whether the work is to be interrupted now."""
+        if not self.patient:
+            self.number = self.number or number
+            return True
+        if self.number:
+            os._exit(128 + number)
+        self.number = number
+        print("\nstopping when this step is done and saved; once more leaves at once", file=sys.stderr, flush=True)
+        return False
+
+
+asked = Asked()
+
+
+@contextlib.contextmanager
+def patience() -> Iterator[Asked]:
+    """Within it signals are noted in what it gives."""
+    asked.patient = True
+    try:
+        yield asked
+    finally:
+        asked.patient = False
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt; while a graph is compiled or a checkpoint saved, afterwards, for MindSpore would call
+    the network faulty, or the disk full."""
+    while frame:
+        if frame.f_code.co_name in ("compile", "save_checkpoint") and "mindspore" in frame.f_code.co_filename:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)  # SIGALRM comes here again
+            return
+        frame = frame.f_back
+    if number == signal.SIGALRM or asked.take(number):
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Asked]:
+    """Ctrl-C and SIGTERM end the block with KeyboardInterrupt, or are noted; see `patience`.
+
+    While a graph runs, MindSpore takes SIGINT from Python and sends its own process SIGTERM instead. So both are
+    blocked in this thread, and with it in those that it starts, and a thread waits for them. Where threads from before
+    take a signal all the same, Python's handler does likewise.
+    """
+    asked.number, ended = None, threading.Event()
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
+    watched = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]  # as SIGINT is in the background
+
+    def watch():
+        while not ended.is_set():
+            if (found := signal.sigtimedwait(watched, 0.2)) and asked.take(found.si_signo):
+                _thread.interrupt_main(signal.SIGALRM)
+
+    for number in (*watched, signal.SIGALRM):
+        signal.signal(number, stop)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield asked
+    finally:
+        ended.set()
+        watcher.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,189 @@
+"""The whole state of a training in one file, so that a killed run goes on bit for bit."""
+
+import dataclasses
+import json
+import pathlib
+import random
+import re
+import time
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor
+from mindspore.train import Callback, RunContext
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from mindvit.config import TrainJob
+from mindvit.files import replacing
+from mindvit.kernels import dropout_states
+from mindvit.optim.step import TrainStep
+from mindvit.runtime.signals import asked
+
+STATE = "state.safetensors"
+# What may be another when a run goes on: it changes nothing in the weights.
+FREE = ("out", "resume", "resume_override", "ckpt_dir", "keep_graphs", "train.log_every", "train.save_every")
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        steps: batches that were trained on.
+        records: one an epoch.
+        settings: the job, flat: {"train.lr": 5e-05, ...}.
+        data: what tells the training images: their number, the batches an epoch and the classes.
+    """
+
+    steps: int
+    records: list[dict]
+    settings: dict[str, Any]
+    data: dict[str, Any]
+
+
+def variables(step: TrainStep) -> dict[str, Parameter]:
+    """All that a step changes, by name: weights, their average, moments, counters, dropouts, loss scale.
+
+    The tables of learning rates are left out: the settings tell them.
+    """
+    found = {parameter.name: parameter for parameter in step.get_parameters() if "learning_rate" not in parameter.name}
+    found |= {f"dropout.{i}": parameter for i, parameter in enumerate(dropout_states(step))}
+    if isinstance(step.scaler, ms.amp.DynamicLossScaler):
+        found |= {"loss_scale": step.scaler.scale_value, "loss_scale_counter": step.scaler.counter}
+    return found
+
+
+def save_state(path: pathlib.Path, step: TrainStep, progress: Progress) -> None:
+    """Writes a state: the file is whole or not there."""
+    arrays = {name: np.array(parameter.asnumpy(), order="C") for name, parameter in variables(step).items()}
+    kind, arrays["random.numpy"], *rest = np.random.get_state(legacy=True)
+    arrays["random.mindspore"] = ms.get_rng_state().asnumpy()
+    told = {**dataclasses.asdict(progress), "mindspore": ms.__version__, "python_random": random.getstate(),
+            "numpy_random": [kind, *rest]}
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, {"mindvit": json.dumps(told)})
+
+
+def read_progress(path: pathlib.Path) -> Progress:
+    """How far a saved training is.
+
+    Raises:
+        ValueError: the file is no state.
+    """
+    try:
+        with safe_open(path, "np") as file:
+            told = json.loads((file.metadata() or {})["mindvit"])
+        return Progress(**{field.name: told[field.name] for field in dataclasses.fields(Progress)})
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no whole state of a training ({error}); remove it to start anew") from None
+
+
+def load_state(path: pathlib.Path, step: TrainStep) -> None:
+    """Sets all that a step changes, and the random states, to what a file has.
+
+    Raises:
+        ValueError: the file is of another network, optimizer or loss.
+    """
+    wanted = variables(step)
+    with safe_open(path, "np") as file:
+        told, names = json.loads(file.metadata()["mindvit"]), set(file.keys())
+        if wrong := names ^ {*wanted, "random.numpy", "random.mindspore"}:
+            raise ValueError(f"{path} is of another training: {', '.join(sorted(wrong)[:4])} "
+                             f"{'are' if len(wrong) > 1 else 'is'} in one of both only")
+        for name, parameter in wanted.items():
+            values = file.get_tensor(name)
+            if values.shape != parameter.shape:
+                raise ValueError(f"{path} is of another training: {name} has shape {values.shape}, here "
+                                 f"{parameter.shape}")
+            parameter.set_data(Tensor(values, parameter.dtype))
+        version, internal, gauss = told["python_random"]
+        random.setstate((version, tuple(internal), gauss))
+        kind, *rest = told["numpy_random"]
+        np.random.set_state((kind, file.get_tensor("random.numpy"), *rest))
+        ms.set_rng_state(Tensor(file.get_tensor("random.mindspore")))
+
+
+def settings_of(job: TrainJob) -> dict[str, Any]:
+    """The job's fields by name, but for those that change nothing in the weights, as JSON has them."""
+    def flat(values, prefix=""):
+        for name, value in values.items():
+            if isinstance(value, dict) and f"{prefix}{name}" in ("data", "model", "train"):
+                yield from flat(value, f"{prefix}{name}.")
+            elif f"{prefix}{name}" not in FREE:
+                yield f"{prefix}{name}", value
+
+    return json.loads(json.dumps(dict(flat(dataclasses.asdict(job)))))
+
+
+def check_same(path: pathlib.Path, saved: Progress, settings: dict[str, Any], data: dict[str, Any],
+               override: bool) -> None:
+    """ValueError where a saved training had other settings or images, unless they are to be overridden.
+
+    Raises:
+        ValueError: the message has what differs; other numbers of batches or classes cannot be overridden.
+    """
+    different = [f"{name} was {saved.settings.get(name)!r} and is {settings.get(name)!r}"
+                 for name in sorted({**saved.settings, **settings})
+                 if saved.settings.get(name) != settings.get(name)]
+    images = [f"the data's {name} was {saved.data[name]} and is {data[name]}" for name in data
+              if saved.data[name] != data[name]]
+    if images or different and not override:
+        raise ValueError(f"{path} is of a training with other settings: {'; '.join(images + different)}."
+                         + ("" if images else " Add --resume.override true to go on with the new ones"))
+    for line in different:
+        print(f"resumed with another setting: {line}", flush=True)
+
+
+class SaveState(Callback):
+    """Saves the state of a training every so many steps or minutes, and when somebody asks to stop.
+
+    Args:
+        path (Path): the file.
+        step (TrainStep): the step.
+        progress (Progress): what goes with it; its records are those of `EpochRecords`.
+        epochs (int): length of the training.
+        every (str or int): steps, or "10 minutes".
+    """
+
+    def __init__(self, path: pathlib.Path, step: TrainStep, progress: Progress, epochs: int,
+                 every: str | int) -> None:
+        super().__init__()
+        self.path, self.step, self.progress, self.epochs = path, step, progress, epochs
+        self.steps, self.seconds = save_interval(every)
+        self.saved = time.monotonic()
+
+    def on_train_begin(self, run_context: RunContext) -> None:
+        params = run_context.original_args()
+        params.cur_step_num, params.epoch_num = self.progress.steps, self.epochs
+
+    def on_train_step_end(self, run_context: RunContext) -> None:
+        params = run_context.original_args()
+        self.progress.steps = params.cur_step_num
+        if params.cur_step_num % params.batch_num == 0:
+            return  # the epoch's end is near, where the state is saved with its record
+        due = self.steps and params.cur_step_num % self.steps == 0 or \
+            self.seconds and time.monotonic() - self.saved >= self.seconds
+        if due or asked.number:
+            self.save()
+
+    def save(self) -> None:
+        """Writes the state; KeyboardInterrupt where somebody asked to stop."""
+        save_state(self.path, self.step, self.progress)
+        self.saved = time.monotonic()
+        if asked.number:
+            raise KeyboardInterrupt(f"{self.path} holds step {self.progress.steps}; --resume auto goes on from there")
+
+
+def save_interval(every: str | int) -> tuple[int, float]:
+    """(steps, seconds) of train.save_every; one of them is 0.
+
+    Raises:
+        ValueError: it is neither a number of steps nor of minutes.
+    """
+    if isinstance(every, int) and every > 0:
+        return every, 0.0
+    if found := re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:minutes?|min|m)", str(every)):
+        return 0, float(found[1]) * 60
+    raise ValueError(f"train.save_every is {every!r}; give a number of steps, or of minutes as in '10 minutes'")
