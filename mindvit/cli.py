@@ -5,7 +5,7 @@ import inspect
 import re
 import signal
 import sys
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError
 from importlib.metadata import version
 from typing import Literal, get_origin
 
@@ -28,6 +28,8 @@ from mindvit.flags import (
     filled,
     normal_words,
     read_settings,
+    recipe_names,
+    with_recipes,
 )
 from mindvit.inference import evaluation, prediction
 from mindvit.runtime.signals import asked, stoppable
@@ -129,6 +131,9 @@ def build_parser():
         subcommands.add_subcommand(name, command, help=description(function))
         command.prog = f"mindvit {name}"
         if job := job_of(name):
+            if job is TrainJob:
+                command.add_argument("--recipe", default=SUPPRESS, help="settings to begin with, over which --config "
+                                     f"and flags go: {', '.join(recipe_names())}")
             add_job(command, job)
             continue
         words = words_of(function)
@@ -178,7 +183,7 @@ def main(args: list[str] | None = None) -> int:
         return 2
     words = normal_words(words, *filter(None, [job_of(name)]))
     try:
-        words, remarks = take_from_runs(words)
+        words, remarks = take_from_runs(with_recipes(words) if job_of(name) is TrainJob else words)
         options = parser.parse_args(words).get(name) or Namespace()
     except ArgumentError as error:
         print(f"mindvit {name}: {explain(error.message, words, commands.get(name, parser))}", file=sys.stderr)

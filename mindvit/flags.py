@@ -14,9 +14,10 @@ import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from mindvit.choices import Choice
+from mindvit.choices import Choice, nearest
 
 Job = TypeVar("Job")
+RECIPES = pathlib.Path(__file__).with_name("recipes")
 
 
 def from_flags(job: Job, words: Sequence[str] | None = None) -> Job:
@@ -128,6 +129,27 @@ def normal_words(words, *jobs):
              for word, following in zip(words, [*words[1:], ""])]
     return [re.sub(r"^(--[^=]+=)?([^-\[{(].*,.*)$", r"\1[\2]", word) if {word.split("=")[0], before} & lists else word
             for before, word in zip(["", *words], words)]
+
+
+def recipe_names():
+    """The recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def with_recipes(words):
+    """The words with the file of each `--recipe NAME` as a configuration before all flags.
+
+    Raises:
+        ValueError: there is no such recipe.
+    """
+    words, files = list(words), []
+    while found := next((i for i, word in enumerate(words) if re.match("--recipe(=|$)", word)), None):
+        flag, _, name = words.pop(found).partition("=")
+        name = name or (words.pop(found) if found < len(words) else "")
+        if name not in recipe_names():
+            raise ValueError(f"{flag} is {name!r}; {nearest(name, recipe_names())}")
+        files.append(f"--config={RECIPES / name}.yaml")
+    return [*words[:1], *files, *words[1:]]
 
 
 def configs(words):

@@ -8,7 +8,7 @@ import pytest
 
 from mindvit import DataConfig, TrainConfig
 from mindvit.choices import choose
-from mindvit.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
+from mindvit.config import AUGMENTATIONS, MIXING, OPTIMIZERS, SCHEDULES, TRAINABLE
 
 
 def crop(size, *, scale=(0.1, 1.0), name="bilinear", times=1):
@@ -62,7 +62,8 @@ def written(value):
         re.sub("e-0", "e-", f"{value:g}") if isinstance(value, float) else str(value)
 
 
-@pytest.mark.parametrize("table", [AUGMENTATIONS, OPTIMIZERS, SCHEDULES], ids=["augment", "optimizer", "schedule"])
+@pytest.mark.parametrize("table", [AUGMENTATIONS, MIXING, OPTIMIZERS, SCHEDULES, TRAINABLE],
+                         ids=["augment", "mixing", "optimizer", "schedule", "trainable"])
 def test_the_page_on_recipes_names_every_choice_with_its_options(table):
     page = (pathlib.Path(__file__).parents[1] / "docs/recipes.md").read_text(encoding="utf-8")
     for name, function in table.items():

@@ -8,6 +8,7 @@ import yaml
 
 from mindvit import DataConfig, EvalJob, ModelConfig, PredictJob, TrainConfig, TrainJob, from_flags
 from mindvit.cli import main
+from mindvit.flags import RECIPES, recipe_names
 
 JOB = TrainJob(data=DataConfig("photos", workers=8, augment=["resize"]), model=ModelConfig("vit_s_16"),
                train=TrainConfig(epochs=7, optimizer={"adamw": {"eps": 1e-6}}), checkpoint="a.ckpt", out="runs/a")
@@ -116,3 +117,23 @@ def test_a_wrong_command_line_is_one_line(words, expected, capfd):
     assert main(words.split()) == 2
     printed = capfd.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1 and expected in printed.err, printed
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_a_job_that_flags_and_configs_go_over(name, capsys):
+    recipe = yaml.safe_load(pathlib.Path(RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
+    pathlib.Path("mine.yaml").write_text("train: {lr: 0.25, batch_size: 3}")
+    for words in (["--train.batch_size", "5", "--recipe", name, "--config", "mine.yaml"],
+                  [f"--recipe={name}", "--config=mine.yaml", "--train.batch_size=5"]):
+        with pytest.raises(SystemExit):
+            main(["train", *words, "--print_config"])
+        printed = yaml.safe_load(capsys.readouterr().out)
+        assert printed["train"]["lr"] == 0.25 and printed["train"]["epochs"] == recipe["train"]["epochs"]
+        assert printed["data"]["augment"] == recipe["data"]["augment"]
+        DataConfig(**printed["data"]), TrainConfig(**printed["train"])  # all names and options are there
+    assert printed["train"]["batch_size"] == 5  # a flag behind the config
+
+
+def test_an_unknown_recipe_is_answered_with_the_nearest(capsys):
+    assert main(["train", "--recipe", "diet"]) == 2
+    assert capsys.readouterr().err == "mindvit train: --recipe is 'diet'; did you mean deit?\n"

@@ -140,6 +140,7 @@ def test_adamw_is_pytorchs():
 def test_tokens_biases_and_norms_do_not_decay():
     network = ViT(**{**TINY, "num_layers": 1}, distilled=True)
     names = {parameter.name for parameter in network.trainable_params() if is_decayed(parameter)}
+    assert network.no_weight_decay() == {parameter.name for parameter in network.get_parameters()} - names
     assert {"cls", "dist", "pos_embedding"} <= {parameter.name for parameter in network.trainable_params()} - names
     assert all(name.endswith(".weight") for name in names) and len(names) == 1 + 4 + 2  # patches, block, two heads
 

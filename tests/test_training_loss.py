@@ -15,7 +15,7 @@ from tiny import TINY
 
 from mindvit import CrossEntropySmooth, LossMonitor, ViT, build_model, use_device
 from mindvit.training.callbacks import EpochRecords, write_metrics
-from mindvit.training.loss import CountedLoss
+from mindvit.training.loss import LOSSES, CountedLoss
 from mindvit.training.metrics import MeanCrossEntropy
 
 RNG = np.random.default_rng(3)
@@ -188,3 +188,22 @@ def test_validation_loss_counts_every_image_once():
         metric.update(Tensor(logits[part], ms.float32), Tensor(labels[part], ms.int32))
     expected = reference.cross_entropy(logits.astype(np.float32), np.eye(4)[labels]).mean()
     assert metric.eval() == pytest.approx(expected) and metric.images == 10
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.1])
+def test_binary_cross_entropy_is_its_formula(smooth):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 30, (5, 4)), rng.integers(0, 4, 5)
+    targets = np.where(np.eye(4)[labels], 1 - smooth, smooth / 3)
+    expected = -(targets * -np.logaddexp(0, -logits) + (1 - targets) * -np.logaddexp(0, logits)).mean()
+    for sparse, given in ((True, labels.astype(np.int32)), (False, np.eye(4, dtype=np.float32)[labels])):
+        loss = LOSSES["binary_cross_entropy"](sparse=sparse, smooth_factor=smooth, num_classes=4)
+        assert float(loss(Tensor(logits, ms.float32), Tensor(given))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_mixed_images_count_by_their_larger_share():
+    loss = CountedLoss(LOSSES["cross_entropy"](sparse=False, num_classes=3)).set_train()
+    loss.clear()
+    targets = np.float32([[0.6, 0.4, 0], [0.3, 0, 0.7], [0, 1, 0]])
+    loss(Tensor(np.float32([[2, 1, 0], [2, 0, 1], [0, 2, 1]])), Tensor(targets))
+    assert loss.means()[1] == pytest.approx(2 / 3)

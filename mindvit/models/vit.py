@@ -4,7 +4,6 @@ Paper: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021 (arXiv 2010.119
 Shapes: B images, N tokens, D embedding width, H heads, Dh width of one head.
 """
 
-import difflib
 import functools
 import inspect
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 
+from mindvit.choices import nearest
 from mindvit.kernels import kernel, repeat, tanh
 from mindvit.models.init import DEFAULT, SCHEMES, initialise, start
 from mindvit.models.layers import (
@@ -37,6 +37,7 @@ from mindvit.models.positions import bicubic_matrix, sincos2d
 from mindvit.preprocessing import SUITE, Preprocessing, Size
 
 POOLS = ("cls", "mean", "mean_all")
+TOKENS = ("cls", "dist", "pos_embedding")  # parameters of more than one axis that weight decay spares
 POSITION_EMBEDDINGS = ("learned", "sincos2d", "none")
 
 
@@ -353,12 +354,15 @@ class ViT(nn.Cell):
     def construct(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         return self.forward_head(self.forward_features(x))
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that weight decay spares: biases, norms, tokens and the position embedding."""
+        return {parameter.name for parameter in self.get_parameters()
+                if parameter.ndim < 2 or parameter.name in TOKENS}
+
 
 def check_arguments(names):
     """ValueError unless `ViT` has an argument of each of these names; the message has the nearest."""
-    known = list(inspect.signature(ViT).parameters)
+    known = inspect.signature(ViT).parameters
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            raise ValueError(f"ViT has no argument {name!r}; "
-                             + (f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"))
+            raise ValueError(f"ViT has no argument {name!r}; {nearest(name, known)}")

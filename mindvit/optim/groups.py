@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from mindspore import Parameter
 
 from mindvit.choices import Choice, Table, choose, entry
+from mindvit.models.vit import TOKENS
 
-TOKENS = ("cls", "dist", "pos_embedding")
 HEADS = ("dense", "dense_dist")
 TRAINABLE: Table = {}
 
