@@ -8,7 +8,7 @@ import mindspore.dataset as ds
 import numpy as np
 
 from mindvit.data.images import Operation
-from mindvit.data.mixing import Mixing
+from mindvit.data.mixing import Floats, Mixing
 from mindvit.data.transforms import eval_transform, operations, predict_transform, prepare_image, train_transform
 from mindvit.files import StrPath
 from mindvit.preprocessing import Preprocessing, Size
@@ -101,15 +101,15 @@ class ImageDataset:
         mixed = {"per_batch_map": self.mixed, "input_columns": ["image", "label"]} if self.mixing else {}
         return dataset.batch(self.batch_size, drop_remainder=train, **mixed).repeat(self.repeat_num)
 
-    def mixed(self, images, labels, batch):
+    def mixed(self, images: list[np.ndarray], labels: list[np.ndarray], batch: ds.BatchInfo) -> tuple[Floats, Floats]:
         """A batch after mixing; its random numbers follow from the seed, the epoch and its place there, so that a
         training that goes on draws them again."""
         rng = np.random.default_rng([ms.get_seed() or 0, batch.get_epoch_num(), batch.get_batch_num(),
                                      self.shard_id or 0])
-        images, targets = np.stack(images), np.eye(self.num_classes, dtype=np.float32)[np.array(labels)]
+        mixed = np.stack(images), np.eye(self.num_classes, dtype=np.float32)[np.array(labels)]
         for mix in self.mixing:
-            images, targets = mix(images, targets, rng)
-        return images, targets
+            mixed = mix(*mixed, rng)
+        return mixed
 
     def _source(self):
         """What GeneratorDataset reads, by how many threads, and the operations after it."""

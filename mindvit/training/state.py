@@ -58,10 +58,11 @@ def variables(step: TrainStep) -> dict[str, Parameter]:
 def save_state(path: pathlib.Path, step: TrainStep, progress: Progress) -> None:
     """Writes a state: the file is whole or not there."""
     arrays = {name: np.array(parameter.asnumpy(), order="C") for name, parameter in variables(step).items()}
-    kind, arrays["random.numpy"], *rest = np.random.get_state(legacy=True)
+    generator: Any = np.random.get_state()
+    arrays["random.numpy"] = generator[1]
     arrays["random.mindspore"] = ms.get_rng_state().asnumpy()
     told = {**dataclasses.asdict(progress), "mindspore": ms.__version__, "python_random": random.getstate(),
-            "numpy_random": [kind, *rest]}
+            "numpy_random": [generator[0], *generator[2:]]}
     with replacing(path) as temporary:
         save_file(arrays, temporary, {"mindvit": json.dumps(told)})
 
