@@ -15,10 +15,10 @@ PAGES = {"README.md": "en", "README_CN.md": "zh", "benchmarks/README.md": "all"}
 HEADERS = {"en": ("mindvit", "timm {timm}, eager PyTorch {torch}", "MindSpore's tutorial"),
            "zh": ("mindvit", "timm {timm}，PyTorch {torch} 即时模式", "MindSpore 教程"),
            "all": ("mindvit", "timm", "tutorial", "mindvit is x of timm", "of tutorial")}
-MEASURED = {"en": "Measured {date} on {cores} cores of an {processor}, MindSpore {mindspore}, float32, ViT-B/16 at 224.",
-            "zh": "{date} 在 {processor} 的 {cores} 个核上测得，MindSpore {mindspore}，float32，ViT-B/16，224 像素。"}
+MEASURED = {"en": "{date}, {cores} cores of an {processor}, MindSpore {mindspore}, float32, ViT-B/16 at 224.",
+            "zh": "{date}，{processor}，{cores} 个核，MindSpore {mindspore}，ViT-B/16。"}
 
-# (what to read, its words in English, in Chinese or None where only benchmarks/README.md has it, whether more is better)
+# (what to read, its words in English, in Chinese or None where benchmarks/README.md alone has it, if more is better)
 ROWS = [
     (("throughput", "forward", 1), "forward, batch 1, images/s", "前向，批大小 1，张/秒", True),
     (("throughput", "forward", 8), "forward, batch 8, images/s", "前向，批大小 8，张/秒", True),
@@ -32,7 +32,8 @@ ROWS = [
     (("startup", "first forward"), "first forward, compile included, s", None, False),
     (("startup", "first training step"), "first training step, compile included, s", None, False),
     (("startup", "import"), "import, s", None, False),
-    (("startup", "predict one picture"), "one picture predicted, whole process, s", "预测一张图片，整个进程，秒", False),
+    (("startup", "predict one picture"), "one picture predicted, whole process, s", "预测一张图片的整个进程，秒",
+     False),
     (("startup", "predict one picture, second process"), "again, with its graph kept, s", None, False),
 ]
 

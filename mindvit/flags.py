@@ -122,13 +122,16 @@ def normal_words(words, *jobs):
     brackets around numbers or names with commas between them."""
     hints = {name: hint for job in jobs for name, hint in flag_types(job)}
     switches = {name for name, hint in hints.items() if bool in (hint, *get_args(hint))}
-    lists = {name for name, hint in hints.items() if "tuple" in str(hint) or hint == list[Choice]}
+    tuples, lists = ({name for name, hint in hints.items() if fits(hint)} for fits in (
+        lambda hint: "tuple" in str(hint), lambda hint: hint == list[Choice]))
     words = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word) for word in words]
     words = [re.sub("^--resume[.]override", "--resume_override", word) for word in words]
     words = [f"{word}=true" if word in switches and following.lower() not in ("true", "false", "null") else word
              for word, following in zip(words, [*words[1:], ""])]
-    return [re.sub(r"^(--[^=]+=)?([^-\[{(].*,.*)$", r"\1[\2]", word) if {word.split("=")[0], before} & lists else word
-            for before, word in zip(["", *words], words)]
+    for named, form in ((tuples, r"[^-\[{(].*,.*"), (lists, r"[^-\[].*")):
+        words = [re.sub(rf"^(--[^=]+=)?({form})$", r"\1[\2]", word) if {word.split("=")[0], before} & named else word
+                 for before, word in zip(["", *words], words)]
+    return words
 
 
 def recipe_names():

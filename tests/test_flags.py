@@ -27,6 +27,8 @@ def test_without_flags_the_job_stays_as_it_is():
     ("--lr 1e-3 --batch-size 4 --workers 1", {"train.lr": 1e-3, "train.batch_size": 4, "data.workers": 1}),
     ("--amp-level O2 --device-target CPU --out runs/b", {"amp_level": "O2", "device_target": "CPU", "out": "runs/b"}),
     ("--augment random_crop,flip", {"data.augment": ["random_crop", "flip"]}),
+    ("--augment simple_crop", {"data.augment": ["simple_crop"]}),
+    ("--augment={simple_crop:\x002}", {"data.augment": [{"simple_crop": 2}]}),
     ("--augment [resize,{rotation:\x0010}]", {"data.augment": ["resize", {"rotation": 10}]}),
     ("--optimizer sgd", {"train.optimizer": "sgd"}), ("--mean 0.1,0.2,0.3", {"data.mean": (0.1, 0.2, 0.3)}),
     ("--pretrained", {"model.pretrained": True}), ("--overrides.keep_prob 0.9", {}),
@@ -51,7 +53,7 @@ def test_flags_change_the_job(words, changes):
     ("--epoch 3", "there is no flag --epoch; did you mean --train.epochs?"),
     ("--epochs x", "--train.epochs is x; it takes a whole number"), ("--epochs", "--train.epochs needs a value"),
     ("--optimizer adamx", "optimizer is 'adamx'; did you mean adam?"), ("stray", "stray is not expected"),
-    ("--augment 3", "--data.augment is 3; it takes names in brackets"),
+    ("--augment 3", "augment is '[3]'; choose one of random_crop"),
     ("--config key.yaml", "trian.lr"), ("--config broken.yaml", "broken.yaml is no YAML"),
 ])
 def test_a_wrong_flag_is_one_line_and_status_2(words, expected, capsys, tmp_path):

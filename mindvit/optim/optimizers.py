@@ -23,8 +23,11 @@ OPTIMIZERS: Table = {}
 class DecayingOptimizer(nn.Optimizer):
     """An optimizer whose subclass moves one parameter after the other, each by its own rate and weight decay.
 
-    Of parameters in a plain list weights decay; biases, norms, tokens and the position embedding do not.
+    Of parameters in a plain list weights decay; biases, norms, tokens and the position embedding do not. Decoupled
+    decay is p <- p - rate * decay * p before each move.
     """
+
+    decoupled = True
 
     def __init__(self, params: Parameters, learning_rate: Rate, weight_decay: float) -> None:
         if weight_decay < 0:
@@ -40,17 +43,15 @@ class DecayingOptimizer(nn.Optimizer):
         self.assignadd(self.global_step, self.global_step_increase_tensor)
         self.begin()
         for i, gradient in enumerate(gradients):
-            rate, decay = lr[i] if self.is_group_lr else lr, weight_decay[i] if self.decay_flags[i] else 0.0
-            self.move(i, self.parameters[i], gradient, rate, decay)
+            parameter, rate = self.parameters[i], lr[i] if self.is_group_lr else lr
+            decay = weight_decay[i] if self.decay_flags[i] else 0.0
+            if self.decoupled and self.decay_flags[i]:
+                ops.assign(parameter, parameter * (1 - rate * decay))
+            self.move(i, parameter, gradient, rate, decay)
         return True
 
     def begin(self) -> None:
         """What a step does once."""
-
-    def decay(self, i: int, parameter: Parameter, share: Tensor) -> None:
-        """p <- p - share * p, where the parameter decays."""
-        if self.decay_flags[i]:
-            ops.assign(parameter, parameter * (1 - share))
 
 
 class AdamMoments(DecayingOptimizer):
@@ -103,7 +104,6 @@ class AdamW(AdamMoments):
         self.adam = ops.Adam()
 
     def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor) -> None:
-        self.decay(i, parameter, rate * decay)
         eps = self.eps * ops.sqrt(1 - self.beta2_power)  # the operator adds it to sqrt(v), not to sqrt(v_hat)
         self.adam(parameter, self.moment1[i], self.moment2[i], self.beta1_power, self.beta2_power, rate, self.beta1,
                   self.beta2, eps, gradient)
@@ -135,7 +135,6 @@ class Lion(DecayingOptimizer):
         self.beta1, self.beta2 = beta1, beta2
 
     def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor) -> None:
-        self.decay(i, parameter, rate * decay)
         moment, gradient = self.moment1[i], gradient.astype(ms.float32)
         direction = ops.sign(self.beta1 * moment + (1 - self.beta1) * gradient)
         ops.assign(parameter, parameter - rate * direction)
@@ -159,6 +158,8 @@ class LAMB(AdamMoments):
         >>> LAMB(create_model("vit_t_16", num_layers=1).trainable_params(), learning_rate=1e-3).eps
         1e-06
     """
+
+    decoupled = False
 
     def __init__(self, params: Parameters, learning_rate: Rate = 1e-3, weight_decay: float = 0.0, beta1: float = 0.9,
                  beta2: float = 0.999, eps: float = 1e-6) -> None:
