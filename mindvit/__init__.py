@@ -26,6 +26,7 @@ try:
         ModelConfig,
         PredictJob,
         PrepareConfig,
+        ShowBatchJob,
         TrainConfig,
         TrainJob,
     )
@@ -110,12 +111,14 @@ try:
         ValAccMonitor,
     )
     from mindvit.training.loop import (
+        show_batch,
         train,
     )
     from mindvit.training.loss import (
         CrossEntropySmooth,
     )
     from mindvit.visualize import (
+        save_batch,
         save_confusion,
         save_curves,
         show_result,
@@ -174,6 +177,7 @@ __all__ = [
     "Preprocessing",
     "ProgressBar",
     "ResidualCell",
+    "ShowBatchJob",
     "TrainConfig",
     "TrainJob",
     "TransformerEncoder",
@@ -215,9 +219,11 @@ __all__ = [
     "read_checkpoint",
     "read_dataset",
     "read_image",
+    "save_batch",
     "save_confusion",
     "save_curves",
     "save_weights",
+    "show_batch",
     "show_result",
     "train",
     "train_transform",

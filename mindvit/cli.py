@@ -6,16 +6,15 @@ import re
 import signal
 import sys
 from argparse import SUPPRESS, ArgumentError
-from importlib.metadata import version
 from typing import Literal, get_origin
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from mindvit import checkpoints, models, zoo
+from mindvit import __version__, checkpoints, models, zoo
 from mindvit.checkpoints.libraries import written_formats
 from mindvit.choices import entry
-from mindvit.config import EvalJob, Overrides, PredictJob, RunConfig, TrainJob
+from mindvit.config import EvalJob, Overrides, PredictJob, RunConfig, ShowBatchJob, TrainJob
 from mindvit.demo import quickstart
 from mindvit.download import download_imagenet_subset
 from mindvit.flags import (
@@ -45,6 +44,12 @@ entry(COMMANDS)(quickstart)
 def train(job: TrainJob):
     """Train a network and validate it after every epoch."""
     loop.train(job)
+
+
+@entry(COMMANDS, "show-batch")
+def show_batch(job: ShowBatchJob):
+    """Draw what the network sees in training: show-batch CONFIG.yaml --out batch.png."""
+    loop.show_batch(job)
 
 
 @entry(COMMANDS, "eval")
@@ -124,14 +129,14 @@ def words_of(function):
 def build_parser():
     """(the parser of the command line, those of the commands by name)."""
     parser = ArgumentParser(prog="mindvit", description="Vision Transformers for MindSpore",
-                            version=version("mindvit"), allow_abbrev=False, exit_on_error=False)
+                            version=__version__, allow_abbrev=False, exit_on_error=False)
     subcommands, commands = parser.add_subcommands(required=True), {}
     for name, function in COMMANDS.items():
         command = commands[name] = ArgumentParser(description=description(function), allow_abbrev=False)
         subcommands.add_subcommand(name, command, help=description(function))
         command.prog = f"mindvit {name}"
         if job := job_of(name):
-            if job is TrainJob:
+            if issubclass(job, TrainJob):
                 command.add_argument("--recipe", default=SUPPRESS, help="settings to begin with, over which --config "
                                      f"and flags go: {', '.join(recipe_names())}")
             add_job(command, job)
@@ -155,19 +160,22 @@ def take_from_runs(words):
     for path in configs(words):
         run = read_settings(path)
         header = path.read_text(encoding="utf-8-sig").startswith(CONFIG_HEADER)
-        if words[0] not in ("eval", "predict") or not header:
+        if words[0] == "show-batch":  # which writes a picture, no run
+            taken, remark = {key: value for key, value in run.items() if key not in ("out", "resume")}, None
+        elif words[0] in ("eval", "predict") and header:
+            job = job_of(words[0])()
+            taken = {key: value for key, value in run.items() if hasattr(RunConfig, key)}
+            taken["data"] = {key: value for key, value in run.get("data", {}).items() if hasattr(job.data, key)}
+            remark = (f"{path}: the run's data and device settings are taken; its train, model, checkpoint and out are "
+                      "left out")
+            if not any(other.split("=")[0] == "--checkpoint" for other in words):
+                taken["checkpoint"] = str(path.with_name("best.ckpt"))
+                remark += f"; the weights are {taken['checkpoint']}"
+        else:
             continue
-        job = job_of(words[0])()
-        taken = {key: value for key, value in run.items() if hasattr(RunConfig, key)}
-        taken["data"] = {key: value for key, value in run.get("data", {}).items() if hasattr(job.data, key)}
-        remark = (f"{path}: the run's data and device settings are taken; its train, model, checkpoint and out are "
-                  "left out")
-        if not any(other.split("=")[0] == "--checkpoint" for other in words):
-            taken["checkpoint"] = str(path.with_name("best.ckpt"))
-            remark += f"; the weights are {taken['checkpoint']}"
         words = [word if word.removeprefix("--config=") != str(path) else
                  "--config=" * word.startswith("--config=") + yaml.safe_dump(taken) for word in words]
-        remarks.append(remark)
+        remarks += [remark] if remark else []
     return words, remarks
 
 
@@ -181,9 +189,11 @@ def main(args: list[str] | None = None) -> int:
         wrong = f"there is no command {name}{did_you_mean(name, commands)}" if name else "no command is given"
         print(f"mindvit: {wrong} ({', '.join(commands)}; mindvit COMMAND --help tells more)", file=sys.stderr)
         return 2
+    if name == "show-batch" and words[1:] and not words[1].startswith("-"):
+        words[1] = f"--config={words[1]}"
     words = normal_words(words, *filter(None, [job_of(name)]))
     try:
-        words, remarks = take_from_runs(with_recipes(words) if job_of(name) is TrainJob else words)
+        words, remarks = take_from_runs(with_recipes(words) if issubclass(job_of(name) or object, TrainJob) else words)
         options = parser.parse_args(words).get(name) or Namespace()
     except ArgumentError as error:
         print(f"mindvit {name}: {explain(error.message, words, commands.get(name, parser))}", file=sys.stderr)

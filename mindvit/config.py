@@ -230,6 +230,21 @@ class TrainJob(RunConfig):
 
 
 @dataclass(kw_only=True)
+class ShowBatchJob(TrainJob):
+    """Draws what the network sees in training: the first batch, with labels and shares.
+
+    Args:
+        out: the picture to write.
+
+    Example:
+        >>> ShowBatchJob(data=DataConfig("photos", augment=["resize", "mixup"])).out
+        'batch.png'
+    """
+
+    out: str = "batch.png"
+
+
+@dataclass(kw_only=True)
 class EvalJob(RunConfig):
     """Measures top-1 and top-5 accuracy on val/, else on test/, else on the held-out images; every image counts.
 

@@ -13,8 +13,8 @@ import mindspore.dataset as ds
 import yaml
 
 from mindvit.checkpoints import load_weights
-from mindvit.choices import nearest
-from mindvit.config import TrainJob, check_job
+from mindvit.choices import name_of, nearest
+from mindvit.config import ShowBatchJob, TrainJob, check_job
 from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.data.transforms import split_augment
 from mindvit.device import build_model, use_device
@@ -35,7 +35,7 @@ from mindvit.training.state import (
     read_progress,
     settings_of,
 )
-from mindvit.visualize import save_curves
+from mindvit.visualize import save_batch, save_curves
 from mindvit.zoo import build_network, image_size, use_preprocessing
 
 RESULTS = (STATE, "best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png")  # of a finished epoch
@@ -71,8 +71,9 @@ def new_run_folder(path, default):
         found.append("classes.txt")
     if found:
         free = next(name for name in numbered(folder) if not name.exists())
-        raise FileExistsError(f"{folder} already holds a run ({found[0]}); use --out {free}, --out auto for the next "
-                              "free name, or remove the folder")
+        go_on = "add --resume auto to go on with it, or " if STATE in found else ""
+        raise FileExistsError(f"{folder} already holds a run ({found[0]}); {go_on}use --out {free}, --out auto for the "
+                              "next free name, or remove the folder")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -104,6 +105,62 @@ def numbered(path):
     yield from (pathlib.Path(f"{path}-{number}") for number in itertools.count(2))
 
 
+def open_training(job):
+    """(the data sets by split with what is done to their images, the network) of a TrainJob.
+
+    Raises:
+        FileNotFoundError: there are no data.
+        ValueError: there is one class; data, network or checkpoint do not fit.
+    """
+    options: dict[str, Any] = {"batch_size": job.train.batch_size, "num_parallel_workers": job.data.workers}
+    sets = {split: open_dataset(job.data.root, split, num_classes=job.model.num_classes, hold_out=True,
+                                val_fraction=job.data.val_fraction, **options)
+            for split in ("train", "val")}
+    if sets["train"].num_classes < 2:
+        raise ValueError(f"{job.data.root} has one class ({sets['train'].classes[0]}), so there is nothing to tell "
+                         "apart; training needs a folder for each of two classes or more")
+    if test := job.data.test or find_test(job.data.root):
+        sets["test"] = open_dataset(test, "val", val_fraction=None, class_names=sets["train"].classes, **options)
+    for split in ("val", "test"):
+        for remark in sets[split].remarks if split in sets else ():
+            print(remark, flush=True)
+    network = build_network(job.model, job.checkpoint, sets["train"].num_classes, job.ckpt_dir)
+    use_preprocessing(network, job.data)
+    # What is trained here is trained on images as a person sees them, and predicts as it is validated.
+    prepare = network.preprocessing = dataclasses.replace(network.preprocessing, opening="seen", predict_squash=False)
+    single, sets["train"].mixing = split_augment(job.data.augment)
+    sets["train"].transform = train_transform(image_size(network), single, prepare.mean, prepare.std)
+    for split in sets.keys() - {"train"}:
+        sets[split].resize, sets[split].preprocessing = image_size(network), prepare
+    return sets, network
+
+
+def show_batch(job: ShowBatchJob) -> None:
+    """Draws the first batch of a training as the network sees it.
+
+    Args:
+        job (ShowBatchJob): the training, and the picture to write.
+
+    Raises:
+        FileNotFoundError, ValueError: as `train` raises them.
+
+    Example:
+        >>> model = ModelConfig("vit_t_16", image_size=32, overrides={"num_layers": 1})
+        >>> show_batch(ShowBatchJob(data=DataConfig("dataset"), model=model, train=TrainConfig(batch_size=4)))
+        batch.png: 4 images of ...
+    """
+    check_job(job, ShowBatchJob, "show_batch")
+    if pathlib.Path(job.out).suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"out is {job.out}; name a picture, for example batch.png")
+    ms.set_seed(job.train.seed)
+    sets, network = open_training(job)
+    images, targets = next(sets["train"].run().create_tuple_iterator(num_epochs=1, output_numpy=True))
+    prepare = network.preprocessing
+    save_batch(images, targets, sets["train"].classes, prepare.mean, prepare.std, job.out)
+    print(f"{job.out}: {len(images)} images of the first batch after {', '.join(map(name_of, job.data.augment))}",
+          flush=True)
+
+
 def train(job: TrainJob) -> dict:
     """Trains a network, validates it after every epoch, and leaves a run folder.
 
@@ -133,26 +190,8 @@ def train(job: TrainJob) -> dict:
     device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode, job.keep_graphs)
     ms.set_seed(job.train.seed)
 
-    options: dict[str, Any] = {"batch_size": job.train.batch_size, "num_parallel_workers": job.data.workers}
-    sets = {split: open_dataset(job.data.root, split, num_classes=job.model.num_classes, hold_out=True,
-                                val_fraction=job.data.val_fraction, **options)
-            for split in ("train", "val")}
-    if sets["train"].num_classes < 2:
-        raise ValueError(f"{job.data.root} has one class ({sets['train'].classes[0]}), so there is nothing to tell "
-                         "apart; training needs a folder for each of two classes or more")
-    if test := job.data.test or find_test(job.data.root):
-        sets["test"] = open_dataset(test, "val", val_fraction=None, class_names=sets["train"].classes, **options)
-    for split in ("val", "test"):
-        for remark in sets[split].remarks if split in sets else ():
-            print(remark, flush=True)
-    network = build_network(job.model, job.checkpoint, sets["train"].num_classes, job.ckpt_dir)
-    use_preprocessing(network, job.data)
-    # What is trained here is trained on images as a person sees them, and predicts as it is validated.
-    prepare = network.preprocessing = dataclasses.replace(network.preprocessing, opening="seen", predict_squash=False)
-    single, sets["train"].mixing = split_augment(job.data.augment)
-    sets["train"].transform = train_transform(image_size(network), single, prepare.mean, prepare.std)
-    for split in sets.keys() - {"train"}:
-        sets[split].resize, sets[split].preprocessing = image_size(network), prepare
+    sets, network = open_training(job)
+    prepare, test = network.preprocessing, "test" in sets and sets["test"].path
     train_set, val_set = sets["train"].run(), sets["val"].run()
 
     steps = train_set.get_dataset_size()

@@ -1,7 +1,8 @@
-"""Pictures: annotated images and training curves."""
+"""Pictures: annotated images, batches, confusion and curves."""
 
 from mindvit.visualize.annotate import show_result
+from mindvit.visualize.batch import save_batch
 from mindvit.visualize.confusion import save_confusion
 from mindvit.visualize.curves import save_curves
 
-__all__ = ["save_confusion", "save_curves", "show_result"]
+__all__ = ["save_batch", "save_confusion", "save_curves", "show_result"]
