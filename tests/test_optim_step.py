@@ -4,6 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
+from mindspore.common.initializer import initializer
 
 from mindvit.optim.optimizers import AdamW
 from mindvit.optim.step import TrainStep
@@ -18,8 +19,10 @@ class Line(nn.Cell):
     def __init__(self, factor=1.0):
         super().__init__()
         rng = np.random.default_rng(1)
-        self.weight = Parameter(Tensor(rng.normal(0, 1, (6, 3)), ms.float32))
-        self.bias = Parameter(Tensor(rng.normal(0, 1, 3), ms.float32))
+        self.weight = Parameter(initializer("normal", (6, 3)))
+        self.bias = Parameter(initializer("normal", 3))
+        for parameter in (self.weight, self.bias):  # as a checkpoint is loaded
+            parameter.set_data(Tensor(rng.normal(0, 1, parameter.shape), ms.float32))
         self.factor = factor
 
     def construct(self, x, y):

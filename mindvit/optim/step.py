@@ -34,7 +34,9 @@ class TrainStep(nn.TrainOneStepCell):
         self.accumulate, self.steps_per_epoch = accumulate, steps_per_epoch
         self.clip_norm, self.ema, self.scaler = clip_norm, ema, scaler
         self.sum_of_squares = kernel("sum_of_squares")
-        self.average = self.weights.clone("average", "same") if ema else ()
+        self.average = self.weights.clone("average", "zeros") if ema else ()  # "same" would undo what was loaded
+        for average, weight in zip(self.average, self.weights):
+            average.set_data(Tensor(weight.asnumpy().copy()))
         self.sums = self.weights.clone("sum", "zeros") if accumulate > 1 else ()
         self.batch = Parameter(Tensor(0, ms.int32), "batch", requires_grad=False)  # of the epoch, while accumulating
         self.added = Parameter(Tensor(0, ms.int32), "added", requires_grad=False)  # batches in the sums

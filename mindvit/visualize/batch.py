@@ -37,7 +37,7 @@ def save_batch(images: NDArray[np.float32], targets: NDArray, classes: Sequence[
     size = min(columns, len(images)) * (width + 8) + 8, rows * (height + 2 * LINE + 8) + 8
     page = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(page)
-    pixels = images.transpose(0, 2, 3, 1) * np.array(std, np.float32) + np.array(mean, np.float32)  # (B, height, width, 3)
+    pixels = images.transpose(0, 2, 3, 1) * np.array(std, np.float32) + np.array(mean, np.float32)  # (B, H, W, 3)
     for i, image in enumerate((pixels * 255).round().clip(0, 255).astype(np.uint8)):
         row, column = divmod(i, columns)
         left, top = 8 + column * (width + 8), 8 + row * (height + 2 * LINE + 8)
