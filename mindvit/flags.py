@@ -10,9 +10,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from typing import Literal, TypeVar, Union, get_args, get_origin
 
-import docstring_parser
 import yaml
-from jsonargparse import ArgumentParser, Namespace
 
 from mindvit.choices import Choice, nearest
 
@@ -38,6 +36,8 @@ def from_flags(job: Job, words: Sequence[str] | None = None) -> Job:
         >>> from_flags(TrainJob(out="runs/a"), ["--epochs", "3", "--data-root", "photos"]).train.epochs
         3
     """
+    from jsonargparse import ArgumentParser  # takes long to import, which `import mindvit` need not
+
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, description=description(type(job)))
     add_job(parser, type(job))
     parser.set_defaults({name: value for name, value in flat(job) if value is not None})
@@ -105,6 +105,8 @@ def add_job(parser, job, *skip):
 
 def argument_help(thing, name):
     """What a docstring says about an argument."""
+    import docstring_parser
+
     return next(part.description for part in docstring_parser.parse(thing.__doc__).params if part.arg_name == name)
 
 
@@ -165,7 +167,7 @@ def configs(words):
 
 def filled(cls, options, name=""):
     """A dataclass, and those in it, with the values of a parsed namespace."""
-    if not isinstance(options, Namespace):
+    if not hasattr(options, "__dict__"):  # no namespace
         raise ValueError(f"the configuration's {name} is {options!r}; write names and values below it")
     types = {field.name: field.type for field in dataclasses.fields(cls)}
     return cls(**{key: filled(hint, options[key], key) if dataclasses.is_dataclass(hint) else options[key]

@@ -62,7 +62,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize("mode, kills", [
-    pytest.param("graph", (3, 8, 17)), pytest.param("pynative", (11,)),
+    pytest.param("graph", (3, 17)),
     pytest.param("graph", (1, 2, 4, 7, 8, 9, 12, 15, 16, 17, 21, 23), marks=pytest.mark.long),
     pytest.param("pynative", (2, 5, 8, 10, 13, 16, 18, 20, 22, 24), marks=pytest.mark.long)])
 def test_a_run_killed_again_and_again_ends_as_one_that_was_not(mode, kills, digit_folder):
@@ -142,9 +142,9 @@ def test_a_signal_finishes_the_step_and_saves(number, status, digit_folder):
     found = re.search(r"mindvit train: stopped; run/state\.safetensors holds step (\d+); --resume auto", error)
     assert found and "stopping when this step is done and saved" in error
     step = int(found[1])
-    assert run(words(digit_folder, "run", epochs=200), kill_at=step + 1) == "" or True
-    printed = pathlib.Path("run/metrics.csv").read_text()
-    assert len(printed.splitlines()) == 1 + step // 8
+    printed = run(words(digit_folder, "run", epochs=200), kill_at=step + 1)
+    assert f"run/state.safetensors: goes on from step {step} of 1600" in printed
+    assert len(pathlib.Path("run/metrics.csv").read_text().splitlines()) == 1 + step // 8
 
 
 def test_a_second_signal_leaves_at_once(digit_folder):
