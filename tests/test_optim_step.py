@@ -3,7 +3,7 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 
 from mindvit.optim.optimizers import AdamW
@@ -142,3 +142,27 @@ def test_a_scaled_loss_keeps_small_gradients_in_float16():
     errors = {plain: max(np.abs(ours - right).max() for ours, right in zip(ours_all, expected))
               for plain, ours_all in results.items()}
     assert errors[False] < 0.02 and errors[True] > 2 * errors[False], errors
+
+
+def test_a_network_of_200_parameters_compiles(graph_mode):
+    """More than ViT-B has; MindSpore gives up at a thousand calls within calls. All have the gradient x, so the step
+    is half of LONGEST along the mean x, shared by all."""
+    class Many(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.all = ParameterTuple([Parameter(Tensor(np.zeros(3), ms.float32), f"p{i}") for i in range(200)])
+
+        def construct(self, x, y):
+            return (ops.addn(self.all) * x).sum() + 0 * y
+
+    network = Many()
+    step = TrainStep(network, nn.Momentum(network.trainable_params(), 0.5, 0.0), accumulate=2, steps_per_epoch=2,
+                     clip_norm=LONGEST, ema=0.5).set_train()
+    for x in ([3.0, 0.0, 1.0], [1.0, 2.0, -1.0]):
+        step(Tensor(x), Tensor(0.0))
+    mean = np.array([2.0, 1.0, 0.0])
+    expected = -0.5 * LONGEST * mean / np.linalg.norm(mean) / np.sqrt(200)
+    assert len(step.weights) == 200
+    for weight, average in zip(step.weights, step.average):
+        np.testing.assert_allclose(weight.asnumpy(), expected, rtol=1e-5)
+        np.testing.assert_allclose(average.asnumpy(), expected / 2, rtol=1e-5)

@@ -11,6 +11,24 @@ from mindspore.train import Model
 from mindvit.kernels import kernel
 
 
+# What a step does to each parameter. A `for` over them would be unrolled into calls within calls, of which MindSpore
+# takes a thousand: too few for clipped and accumulated gradients of twelve blocks.
+def times(factor, x):
+    return x * factor
+
+
+def add(total, x):
+    return ops.assign_add(total, x)
+
+
+def clear(total):
+    return ops.assign(total, ops.zeros_like(total))
+
+
+def follow(share, average, weight):
+    return ops.assign(average, share * average + (1 - share) * weight)
+
+
 class TrainStep(nn.TrainOneStepCell):
     """Forward, backward and update, as one graph of static shapes.
 
@@ -34,6 +52,7 @@ class TrainStep(nn.TrainOneStepCell):
         self.accumulate, self.steps_per_epoch = accumulate, steps_per_epoch
         self.clip_norm, self.ema, self.scaler = clip_norm, ema, scaler
         self.sum_of_squares = kernel("sum_of_squares")
+        self.each, self.bind = ops.HyperMap(), ops.Partial()
         self.average = self.weights.clone("average", "zeros") if ema else ()  # "same" would undo what was loaded
         for average, weight in zip(self.average, self.weights):
             average.set_data(Tensor(weight.asnumpy().copy()))
@@ -66,8 +85,7 @@ class TrainStep(nn.TrainOneStepCell):
         """Updates the weights, or adds a batch's gradients to those of its group."""
         if self.accumulate == 1:
             return self.update(gradients)
-        for i in range(len(self.weights)):
-            ops.assign_add(self.sums[i], gradients[i])
+        self.each(add, self.sums, gradients)
         ops.assign_add(self.added, Tensor(1, ms.int32))
         return self.close_group()
 
@@ -78,12 +96,8 @@ class TrainStep(nn.TrainOneStepCell):
         if batch % self.accumulate == 0 or batch == self.steps_per_epoch:
             if self.added > 0:
                 share = 1 / self.added.astype(ms.float32)
-                gradients = ()
-                for i in range(len(self.weights)):
-                    gradients += (self.sums[i] * share,)
-                self.update(gradients)
-            for i in range(len(self.weights)):
-                ops.assign(self.sums[i], ops.zeros_like(self.sums[i]))
+                self.update(self.each(self.bind(times, share), self.sums))
+            self.each(clear, self.sums)
             ops.assign(self.added, Tensor(0, ms.int32))
         return True
 
@@ -93,21 +107,16 @@ class TrainStep(nn.TrainOneStepCell):
         if self.clip_norm:
             gradients = self.clipped(gradients)
         done = self.optimizer(gradients)
-        for i in range(len(self.average)):
-            ops.assign(self.average[i], self.ema * self.average[i] + (1 - self.ema) * self.weights[i])
+        if self.ema:
+            self.each(self.bind(follow, self.ema), self.average, self.weights)
         return done
 
     def clipped(self, gradients):
         """The gradients, times clip_norm / |gradients| where they are longer (Pascanu et al., "On the difficulty of
         training recurrent neural networks", 2013, algorithm 1)."""
-        total = 0.0
-        for gradient in gradients:
-            total += self.sum_of_squares(gradient)
+        total = ops.addn(self.each(self.sum_of_squares, gradients))
         factor = ops.minimum(self.clip_norm / (ops.sqrt(total) + 1e-6), 1.0)
-        shortened = ()
-        for gradient in gradients:
-            shortened += (gradient * factor,)
-        return shortened
+        return self.each(self.bind(times, factor), gradients)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
