@@ -16,6 +16,7 @@ from mindvit.checkpoints.libraries import written_formats
 from mindvit.choices import entry
 from mindvit.config import EvalJob, Overrides, PredictJob, RunConfig, ShowBatchJob, TrainJob
 from mindvit.demo import quickstart
+from mindvit.doctor import doctor
 from mindvit.download import download_imagenet_subset
 from mindvit.flags import (
     add_job,
@@ -38,6 +39,7 @@ from mindvit.training.loop import CONFIG_HEADER
 # A function that takes one job has the job's fields as flags; another has its arguments, those before `/` as words.
 COMMANDS = {}
 entry(COMMANDS)(quickstart)
+entry(COMMANDS)(doctor)
 
 
 @entry(COMMANDS)
