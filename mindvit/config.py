@@ -14,6 +14,9 @@ from mindvit.optim.optimizers import OPTIMIZERS
 from mindvit.optim.schedule import SCHEDULES
 
 Overrides = dict[str, Plain]  # arguments of ViT
+# Those of mindspore.device_context.ascend.op_precision.precision_mode
+PrecisionMode = Literal["force_fp16", "allow_fp32_to_fp16", "allow_mix_precision", "must_keep_origin_dtype",
+                        "force_fp32", "allow_fp32_to_bf16", "allow_mix_precision_fp16", "allow_mix_precision_bf16"]
 
 
 def one_of(table, default):
@@ -189,6 +192,13 @@ class RunConfig:
         mode: one compiled graph, or operator by operator (pynative); by default graph, but pynative to predict up to 4
             images on a CPU, which are done before a graph is compiled.
         keep_graphs: on a CPU, keep compiled graphs for later processes in ~/.cache/mindvit/graphs.
+        jit_level: on Ascend, how a graph is compiled: O0 operator by operator, O1 with operators fused, O2 as a whole
+            by CANN's graph engine; by default MindSpore chooses. See docs/ascend.md for this and the three below.
+        precision_mode: on Ascend, CANN's rule for the precision of operators; by default must_keep_origin_dtype.
+        conv_hf32: on Ascend, whether the patch embedding's convolution in float32 may be computed in HF32; CANN's
+            default is that it may.
+        overflow_mode: on Ascend A2 and later, infnan (their default) gives infinity where a number is too large,
+            saturation the largest number.
         ckpt_dir: folder of the checkpoints that model.pretrained downloads; MINDVIT_CKPT_DIR or ckpt by default.
     """
 
@@ -197,6 +207,10 @@ class RunConfig:
     data_sink: bool | None = None
     mode: Literal["graph", "pynative"] | None = None
     keep_graphs: bool = False
+    jit_level: Literal["O0", "O1", "O2"] | None = None
+    precision_mode: PrecisionMode | None = None
+    conv_hf32: bool | None = None
+    overflow_mode: Literal["infnan", "saturation"] | None = None
     ckpt_dir: str | None = None
 
 

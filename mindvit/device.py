@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 import logging
+import os
 from typing import Any
 
 import mindspore as ms
 from mindspore import nn
 from mindspore.train import Metric, Model
 
+from mindvit.config import RunConfig
 from mindvit.optim.step import StepModel, TrainStep
 from mindvit.runtime.graphs import keep_graphs
 
@@ -55,8 +57,37 @@ def choose_target(device_target):
     return next(target for target in ("Ascend", "GPU", "CPU") if available(target))
 
 
+def check_ascend_options(target, mode, options):
+    """ValueError if there are options that are Ascend's and the target is another."""
+    for name, value in options.items():
+        if target != "Ascend":
+            raise ValueError(f"{name} is {value}, an option of Ascend, but the device is {target}; leave it out here")
+    if options.get("jit_level") == "O2" and mode != "graph":
+        raise ValueError(f"jit_level is O2, which compiles whole graphs, but the mode is {mode}; take graph mode, or "
+                         "leave jit_level out")
+
+
+def use_ascend_options(options):
+    """Sets the options of Ascend, once it is the device.
+
+    Raises:
+        ValueError: this MindSpore does not have one of them.
+    """
+    for name, value in options.items():
+        try:
+            if name == "jit_level":
+                ms.set_context(jit_config={"jit_level": value})
+            elif name == "precision_mode":
+                ms.device_context.ascend.op_precision.precision_mode(value)
+            elif name == "conv_hf32":
+                ms.device_context.ascend.op_precision.conv_allow_hf32(value)
+        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{name} is {value}, which MindSpore {ms.__version__} refuses ({error}); it is "
+                             "documented for 2.7 to 2.10, and set once a process; leave it out") from error
+
+
 def use_device(device_target: str = "auto", amp_level: str | None = None, data_sink: bool | None = None,
-               mode: str | None = None, keep_graphs: bool = False) -> Device:
+               mode: str | None = None, keep_graphs: bool = False, **options: Any) -> Device:
     """Sets MindSpore's device and mode, prints what was chosen and why.
 
     Args:
@@ -65,12 +96,15 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
         data_sink (bool, optional): by default on Ascend only.
         mode (str, optional): "graph" (the default) or "pynative".
         keep_graphs (bool): on a CPU, `build_model` keeps compiled graphs; see `keep_graphs`.
+        **options: jit_level, precision_mode, conv_hf32 and overflow_mode, for Ascend alone: see `RunConfig` and
+            docs/ascend.md. None of them was ever run.
 
     Returns:
         Device.
 
     Raises:
-        ValueError: the device asked for has no working backend.
+        ValueError: the device asked for has no working backend, an option of Ascend is given for another, or this
+            MindSpore does not have it.
 
     Example:
         >>> use_device("CPU").amp_level
@@ -85,15 +119,28 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
     elif not available(device_target):
         raise ValueError(f"device target {device_target} has no working backend in this MindSpore {ms.__version__}; "
                          "use auto, or install the MindSpore package and driver for it")
+    options = {name: value for name, value in options.items() if value is not None}
+    check_ascend_options(device_target, mode, options)
+    if "overflow_mode" in options:  # read when the device starts
+        os.environ["MS_ASCEND_CHECK_OVERFLOW_MODE"] = f"{options['overflow_mode'].upper()}_MODE"
     if ms.get_context("device_target") != device_target:
         ms.set_device(device_target)
+    use_ascend_options(options)
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
     on_ascend = device_target == "Ascend"
     device = Device(device_target, amp_level or ("O2" if on_ascend else "O0"),
                     on_ascend if data_sink is None else data_sink, keep_graphs)
     print(f"device {device.target} ({why}), {mode} mode, amp level {device.amp_level}, "
-          f"data sink {'on' if device.data_sink else 'off'}", flush=True)
+          f"data sink {'on' if device.data_sink else 'off'}"
+          f"{''.join(f', {name} {value}' for name, value in options.items())}", flush=True)
     return device
+
+
+def device_of(job: RunConfig, mode: str | None = None) -> Device:
+    """What `use_device` chooses for a job, in this mode where the job names none."""
+    return use_device(job.device_target, job.amp_level, job.data_sink, job.mode or mode, job.keep_graphs,
+                      jit_level=job.jit_level, precision_mode=job.precision_mode, conv_hf32=job.conv_hf32,
+                      overflow_mode=job.overflow_mode)
 
 
 def loss_scaler(loss_scale, device):

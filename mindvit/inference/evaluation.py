@@ -4,7 +4,7 @@ from typing import Any
 
 from mindvit.config import EvalJob, check_job
 from mindvit.data import open_evaluation
-from mindvit.device import build_model, use_device
+from mindvit.device import build_model, device_of
 from mindvit.files import write_json
 from mindvit.training.loss import CrossEntropySmooth
 from mindvit.training.metrics import ACCURACIES, Confusion, per_class, validation_metrics
@@ -37,7 +37,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     check_job(job, EvalJob, "evaluate")
     if not (job.checkpoint or job.model.pretrained):
         raise ValueError("there are no weights to evaluate; give --checkpoint FILE or --model.pretrained true")
-    device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode, job.keep_graphs)
+    device = device_of(job)
     network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
     check_head(network, job.checkpoint)
     use_preprocessing(network, job.data)

@@ -10,7 +10,7 @@ import numpy as np
 from mindvit.config import PredictJob, check_job
 from mindvit.data import prepare_image, read_dataset
 from mindvit.data.transforms import opened
-from mindvit.device import build_model, choose_target, use_device
+from mindvit.device import build_model, choose_target, device_of
 from mindvit.files import write_json
 from mindvit.visualize import show_result
 from mindvit.zoo import build_network, check_head, image_size, use_preprocessing
@@ -115,8 +115,7 @@ def predict(job: PredictJob) -> list[dict]:
         raise ValueError("there is nothing to predict; give images or folders")
     files = [str(file) for path in job.paths for file in read_dataset(path)[0]]
     few = len(files) <= FEW_IMAGES and choose_target(job.device_target) == "CPU"
-    device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode or ("pynative" if few else "graph"),
-                        job.keep_graphs)
+    device = device_of(job, "pynative" if few else "graph")
     network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
     check_head(network, job.checkpoint)
     names = network.class_names or [f"class {index}" for index in range(network.num_classes)]

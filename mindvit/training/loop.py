@@ -17,7 +17,7 @@ from mindvit.choices import name_of, nearest
 from mindvit.config import ShowBatchJob, TrainJob, check_job
 from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.data.transforms import split_augment
-from mindvit.device import build_model, use_device
+from mindvit.device import build_model, device_of
 from mindvit.files import replacing, write_json
 from mindvit.optim.groups import freeze
 from mindvit.optim.optimizers import build_optimizer
@@ -187,7 +187,7 @@ def train(job: TrainJob) -> dict:
     """
     check_job(job, TrainJob, "train")
     start = time.time()
-    device = use_device(job.device_target, job.amp_level, job.data_sink, job.mode, job.keep_graphs)
+    device = device_of(job)
     ms.set_seed(job.train.seed)
 
     sets, network = open_training(job)
