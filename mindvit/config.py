@@ -194,7 +194,8 @@ class RunConfig:
         keep_graphs: on a CPU, keep compiled graphs for later processes in ~/.cache/mindvit/graphs.
         jit_level: on Ascend, how a graph is compiled: O0 operator by operator, O1 with operators fused, O2 as a whole
             by CANN's graph engine; by default MindSpore chooses. See docs/ascend.md for this and the three below.
-        precision_mode: on Ascend, CANN's rule for the precision of operators; by default must_keep_origin_dtype.
+        precision_mode: on Ascend, CANN's rule for the precision of operators; by default MindSpore's own, which from
+            the A2 on is must_keep_origin_dtype.
         conv_hf32: on Ascend, whether the patch embedding's convolution in float32 may be computed in HF32; CANN's
             default is that it may.
         overflow_mode: on Ascend A2 and later, infnan (their default) gives infinity where a number is too large,
