@@ -8,7 +8,8 @@ GRAPHS = {line.split()[0]: set(line.split(None, 2)[2].split(", ")) for line in C
 NAMES = [*variants(2), *OTHERS]
 
 
-@pytest.mark.parametrize("names", [NAMES[::3], NAMES[1::3], NAMES[2::3]], ids=lambda names: "-".join(names))
+@pytest.mark.parametrize("names", [["vit_t_16", "lion"], *(
+    pytest.param(names, marks=pytest.mark.long) for names in (NAMES[::3], NAMES[1::3], NAMES[2::3]))], ids="-".join)
 def test_the_operators_of_two_blocks_are_those_of_the_file(names):
     """Forward and training, O2, all dropouts, clipping, EMA and a dynamic loss scale; no float64, no dynamic shape."""
     of_these = {name if name in OTHERS else "distilled" if "distilled" in name else "" for name in names}
