@@ -107,8 +107,8 @@ def test_help_lists_the_flags_with_the_jobs_own_defaults(capsys):
     ("train --config group.yaml", "mindvit train: --config group.yaml holds 3 as train; write names and values there"),
     ("train --config missing.yaml", "missing.yaml"),
     ("train --config broken.yaml", "--config broken.yaml is no YAML, line "),
-    ("tran", "mindvit: there is no command tran; did you mean train? (quickstart, train, show-batch, eval, predict,"),
-    ("", "mindvit: no command is given (quickstart, train, show-batch, eval, predict, models,"),
+    ("tran", "mindvit: there is no command tran; did you mean train? (quickstart, "),
+    ("", "mindvit: no command is given (quickstart, "),
     ("convert a", "mindvit convert: missing: target, --format (mindvit convert --help lists the flags)"),
     ("train foo", "mindvit train: foo is not expected"), ("models -x", "mindvit models: -x is not expected"),
 ])
