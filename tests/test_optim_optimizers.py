@@ -1,4 +1,4 @@
-"""AdamW against its formula and PyTorch's, what decays, and the learning rates."""
+"""AdamW against its formula and PyTorch's, and what decays."""
 
 import pathlib
 import subprocess
@@ -170,11 +170,3 @@ def test_adam_is_built_without_a_warning_and_other_warnings_stay():
     pathlib.Path("script.py").write_text(QUIET)
     done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=True)
     assert done.stderr.count("FusedSparseAdam") == 1 and "other warnings" in done.stderr
-
-
-def test_learning_rates_rise_linearly_and_fall_along_a_cosine():
-    lr = learning_rates(0.1, 10, 5, warmup_epochs=2)
-    assert len(lr) == 50 and lr[:10] == pytest.approx(0.01 * np.arange(1, 11))
-    assert lr[10:] == pytest.approx(0.05 * (1 + np.cos(np.pi * np.arange(40) / 40)))
-    with pytest.raises(ValueError, match=r"warmup_epochs is 10; it lies in \[0, 10\)"):
-        learning_rates(0.1, 10, 5, 10)

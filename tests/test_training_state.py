@@ -130,6 +130,12 @@ def test_another_runs_state_and_what_is_none(digit_folder, capsys):
     assert not pathlib.Path("third").exists()
 
 
+def test_a_wrong_interval_is_refused_before_a_folder_is_made(digit_folder, capsys):
+    assert main(words(digit_folder, "run", "--train.save_every", "often")) == 2
+    assert "train.save_every is 'often'; give a number of steps" in capsys.readouterr().err
+    assert not pathlib.Path("run").exists()
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"])
 def test_a_signal_finishes_the_step_and_saves(number, status, digit_folder):
     command = [sys.executable, "-m", "mindvit", *words(digit_folder, "run", "--train.log_every", "1", epochs=200)]

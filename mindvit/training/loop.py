@@ -33,6 +33,7 @@ from mindvit.training.state import (
     check_same,
     load_state,
     read_progress,
+    save_interval,
     settings_of,
 )
 from mindvit.visualize import save_batch, save_curves
@@ -212,6 +213,7 @@ def train(job: TrainJob) -> dict:
     model = build_model(network, device, loss, optimizer, metrics, job.train.loss_scale,
                         accumulate=job.train.accumulate, steps_per_epoch=steps, clip_norm=job.train.clip_norm,
                         ema=job.train.ema)
+    every = save_interval(job.train.save_every)
     data = {"images": len(sets["train"]), "batches an epoch": steps, "classes": sets["train"].classes}
     state, folder = find_state(job)
     progress_made = Progress(0, [], settings_of(job), data)
@@ -235,7 +237,7 @@ def train(job: TrainJob) -> dict:
                lambda records: write_metrics(records, folder / "metrics.csv"),
                lambda records: save_curves(records, folder / "curves.png"),
                lambda records: enough(records, keep.best, job.train.patience))
-    saver = SaveState(folder / STATE, model.step, progress_made, job.train.epochs, job.train.save_every)
+    saver = SaveState(folder / STATE, model.step, progress_made, job.train.epochs, *every)
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
           f"{steps} steps an epoch{'; the first step compiles the graph' if job.mode != 'pynative' else ''}\n"
           f"validation: {prepare.describe(image_size(network))}", flush=True)

@@ -78,7 +78,8 @@ def read_progress(path: pathlib.Path) -> Progress:
             told = json.loads((file.metadata() or {})["mindvit"])
         return Progress(**{field.name: told[field.name] for field in dataclasses.fields(Progress)})
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no whole state of a training ({error}); remove it to start anew") from None
+        raise ValueError(f"{path} is no whole state of a training ({error}); to train from the run's "
+                         "last weights, give its last.ckpt as --checkpoint and another --out") from None
 
 
 def load_state(path: pathlib.Path, step: TrainStep) -> None:
@@ -145,14 +146,14 @@ class SaveState(Callback):
         step (TrainStep): the step.
         progress (Progress): what goes with it; its records are those of `EpochRecords`.
         epochs (int): length of the training.
-        every (str or int): steps, or "10 minutes".
+        steps, seconds: how often, one of them 0; see `save_interval`.
     """
 
-    def __init__(self, path: pathlib.Path, step: TrainStep, progress: Progress, epochs: int,
-                 every: str | int) -> None:
+    def __init__(self, path: pathlib.Path, step: TrainStep, progress: Progress, epochs: int, steps: int,
+                 seconds: float) -> None:
         super().__init__()
         self.path, self.step, self.progress, self.epochs = path, step, progress, epochs
-        self.steps, self.seconds = save_interval(every)
+        self.steps, self.seconds = steps, seconds
         self.saved = time.monotonic()
 
     def on_train_begin(self, run_context: RunContext) -> None:
