@@ -39,7 +39,8 @@ sys.exit(main(sys.argv[2:]))
 HARD = ["--model.overrides.keep_prob", "0.9", "--model.overrides.attention_keep_prob", "0.9",
         "--model.overrides.drop_path_keep_prob", "0.8", "--train.ema", "0.9", "--train.accumulate", "3",
         "--train.clip_norm", "1.0", "--train.optimizer", "adamw", "--train.weight_decay", "0.05", "--data.augment",
-        "[random_crop, flip, rand_augment]", "--data.workers", "2", "--train.save_every", "2"]
+        "[random_crop, flip, rand_augment, mixup_or_cutmix, random_erasing]",
+        "--data.workers", "2", "--train.save_every", "2"]
 
 
 def words(digits, out, *more, epochs=3):
@@ -87,7 +88,8 @@ def test_other_settings_are_refused_unless_told(digit_folder, capsys):
     assert main(more) == 2
     error = capsys.readouterr().err
     for part in ("run/state.safetensors is of a training with other settings: data.augment was ['random_crop', 'flip', "
-                 "'rand_augment'] and is ['resize']", "train.epochs was 1 and is 2", "train.lr was 0.003 and is 0.001",
+                 "'rand_augment', 'mixup_or_cutmix', 'random_erasing'] and is ['resize']",
+                 "train.epochs was 1 and is 2", "train.lr was 0.003 and is 0.001",
                  "Add --resume.override true"):
         assert part in error
     assert error.count("\n") == 1 and files("run") == before
@@ -128,6 +130,12 @@ def test_another_runs_state_and_what_is_none(digit_folder, capsys):
     assert main(words(digit_folder, "third", "--resume", "first", "--model.overrides.num_layers", "1")) == 2
     assert "model.overrides was" in capsys.readouterr().err
     assert not pathlib.Path("third").exists()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_mixed_images_are_trained_and_plain_ones_validated(loss, digit_folder):
+    assert main(words(digit_folder, "run", "--train.loss", loss, "--data.augment", "[resize, mixup]", epochs=1)) == 0
+    assert len(pathlib.Path("run/metrics.csv").read_text().splitlines()) == 2
 
 
 def test_a_wrong_interval_is_refused_before_a_folder_is_made(digit_folder, capsys):

@@ -62,7 +62,7 @@ class CrossEntropySmooth(nn.LossBase):
     def targets(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The smoothed distributions (B, num_classes)."""
         check_logits(logits.shape, self.num_classes)
-        if self.sparse:
+        if self.sparse or labels.ndim == 1:  # images are mixed in training, and plain in validation
             labels = ops.one_hot(labels.astype(ms.int32), self.num_classes, self.one, self.zero)
         return labels.astype(ms.float32) * (self.on - self.off) + self.off
 
