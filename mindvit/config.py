@@ -9,6 +9,7 @@ from typing import Any, Literal
 from mindvit.choices import Choice, Plain, choose
 from mindvit.data.augment import AUGMENTATIONS
 from mindvit.data.mixing import MIXING
+from mindvit.optim.distillation import DISTILLATIONS
 from mindvit.optim.groups import TRAINABLE
 from mindvit.optim.optimizers import OPTIMIZERS
 from mindvit.optim.schedule import SCHEDULES
@@ -38,7 +39,7 @@ def check(config):
     """ValueError unless the fields that name functions name functions that there are, and numbers are in range."""
     for part in dataclasses.fields(config):
         value, table, limits = getattr(config, part.name), part.metadata.get("table"), part.metadata.get("range")
-        if table:
+        if table and value is not None:
             for choice in value if isinstance(value, (list, tuple)) else [value]:
                 choose(choice, table, part.name)
         if limits and value is not None and not limits[0] <= value <= limits[1]:
@@ -145,6 +146,7 @@ class TrainConfig:
         patience: epochs without a better one after which training ends; by default all are run.
         loss: cross_entropy, or binary_cross_entropy, which asks of each class on its own whether it is there.
         smooth_factor: label smoothing, the share of the target spread over the other classes.
+        distillation: what is learned from a teacher's checkpoint, {hard: {teacher: FILE}} or {soft: {teacher: FILE}}.
         save_every: how often state.safetensors is saved, from which --resume auto goes on: a number of steps, or of
             minutes as in '10 minutes'; and at the end of each epoch.
         seed: seed of weights, order and augmentation.
@@ -173,6 +175,7 @@ class TrainConfig:
     patience: int | None = number(None, 1)
     loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     smooth_factor: float = 0.1
+    distillation: Choice | None = one_of(DISTILLATIONS, None)
     save_every: int | str = "10 minutes"
     seed: int = 42
     log_every: int = 25

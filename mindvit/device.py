@@ -11,6 +11,7 @@ from mindspore import nn
 from mindspore.train import Metric, Model
 
 from mindvit.config import RunConfig
+from mindvit.optim.distillation import WithTeacher
 from mindvit.optim.step import StepModel, TrainStep
 from mindvit.runtime.graphs import keep_graphs
 
@@ -158,7 +159,7 @@ def loss_scaler(loss_scale, device):
 
 def build_model(network: nn.Cell, device: Device, loss: nn.Cell | None = None, optimizer: nn.Optimizer | None = None,
                 metrics: dict[str, Metric] | set[str] | None = None, loss_scale: str | float | None = None,
-                **options: Any) -> Model:
+                teacher: nn.Cell | None = None, **options: Any) -> Model:
     """A `mindspore.train.Model` at the device's precision, for training (with an optimizer), evaluating or predicting.
 
     Compiled graphs are kept on a CPU only, if the device says so: on Ascend and GPU nobody has tried that yet.
@@ -171,6 +172,7 @@ def build_model(network: nn.Cell, device: Device, loss: nn.Cell | None = None, o
         metrics (dict, optional): for evaluation.
         loss_scale (str or float, optional): in training, "dynamic", a number or "none"; by default dynamic for the
             float16 of O2 and O3, but none on a CPU.
+        teacher (Teacher, optional): in training the loss takes its logits too.
         **options: of `TrainStep`.
 
     Raises:
@@ -191,8 +193,11 @@ def build_model(network: nn.Cell, device: Device, loss: nn.Cell | None = None, o
             network = ms.amp.auto_mixed_precision(network, device.amp_level)
         model = Model(network, loss_fn=loss, metrics=metrics)
     else:
-        cast = network if device.amp_level == "O0" else ms.amp.auto_mixed_precision(network, device.amp_level)
-        step = TrainStep(nn.WithLossCell(cast, loss), optimizer, scaler=loss_scaler(loss_scale, device), **options)
+        def cast(cell):
+            return cell if device.amp_level == "O0" else ms.amp.auto_mixed_precision(cell, device.amp_level)
+
+        forward = WithTeacher(cast(network), loss, cast(teacher)) if teacher else nn.WithLossCell(cast(network), loss)
+        step = TrainStep(forward, optimizer, scaler=loss_scaler(loss_scale, device), **options)
         model = StepModel(step, network, loss_fn=loss, optimizer=optimizer, metrics=metrics,
                           amp_level=device.amp_level)
     cells = (model.train_network, model.eval_network, model.predict_network)

@@ -8,7 +8,7 @@ import pytest
 
 from mindvit import DataConfig, TrainConfig
 from mindvit.choices import choose
-from mindvit.config import AUGMENTATIONS, MIXING, OPTIMIZERS, SCHEDULES, TRAINABLE
+from mindvit.config import AUGMENTATIONS, DISTILLATIONS, MIXING, OPTIMIZERS, SCHEDULES, TRAINABLE
 
 
 def crop(size, *, scale=(0.1, 1.0), name="bilinear", times=1):
@@ -59,11 +59,11 @@ def written(value):
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else \
-        re.sub("e-0", "e-", f"{value:g}") if isinstance(value, float) else str(value)
+        re.sub("e-0", "e-", f"{value:g}") if isinstance(value, float) else str(value) or "FILE"
 
 
-@pytest.mark.parametrize("table", [AUGMENTATIONS, MIXING, OPTIMIZERS, SCHEDULES, TRAINABLE],
-                         ids=["augment", "mixing", "optimizer", "schedule", "trainable"])
+@pytest.mark.parametrize("table", [AUGMENTATIONS, MIXING, OPTIMIZERS, SCHEDULES, TRAINABLE, DISTILLATIONS],
+                         ids=["augment", "mixing", "optimizer", "schedule", "trainable", "distillation"])
 def test_the_page_on_recipes_names_every_choice_with_its_options(table):
     page = (pathlib.Path(__file__).parents[1] / "docs/recipes.md").read_text(encoding="utf-8")
     for name, function in table.items():

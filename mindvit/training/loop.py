@@ -12,13 +12,14 @@ import mindspore as ms
 import mindspore.dataset as ds
 import yaml
 
-from mindvit.checkpoints import load_weights
-from mindvit.choices import name_of, nearest
+from mindvit.checkpoints import from_checkpoint, load_weights
+from mindvit.choices import choose, name_of, nearest
 from mindvit.config import ShowBatchJob, TrainJob, check_job
 from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.data.transforms import split_augment
 from mindvit.device import build_model, device_of
 from mindvit.files import replacing, write_json
+from mindvit.optim.distillation import DISTILLATIONS, TaughtLoss, Teacher
 from mindvit.optim.groups import freeze
 from mindvit.optim.optimizers import build_optimizer
 from mindvit.optim.schedule import learning_rates
@@ -37,7 +38,7 @@ from mindvit.training.state import (
     settings_of,
 )
 from mindvit.visualize import save_batch, save_curves
-from mindvit.zoo import build_network, image_size, use_preprocessing
+from mindvit.zoo import build_network, check_channels, check_head, image_size, use_preprocessing
 
 RESULTS = (STATE, "best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png")  # of a finished epoch
 CONFIG_HEADER = "# mindvit train --config with this file repeats the run\n"
@@ -136,6 +137,31 @@ def open_training(job):
     return sets, network
 
 
+def open_teacher(path, student, classes):
+    """The teacher that is in a checkpoint, for images of the student's size.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file; it is no classifier of RGB images, or one of other classes
+            or in another order.
+    """
+    network = check_channels(from_checkpoint(path, image_size=image_size(student)), path)
+    check_head(network, path)
+    print(f"teacher {path}\n{network.load_report}", flush=True)
+    retrain = "train the teacher on the same data first"
+    if network.num_classes != student.num_classes:
+        raise ValueError(f"the teacher {path} has {network.num_classes} classes, the student {student.num_classes}; "
+                         f"{retrain}")
+    names = network.class_names or [f"class {index}" for index in range(network.num_classes)]
+    different = [(name, label) for name, label in zip(names, classes) if name != label]
+    for name, label in different:
+        if name in classes:
+            raise ValueError(f"what the data call {label} is {name} to the teacher {path}; {retrain}")
+    if different:
+        print(f"the teacher calls {different[0][0]} what the data call {different[0][1]}: its classes are taken to be "
+              "the data's, in their order", flush=True)
+    return Teacher(network, student.preprocessing)
+
+
 def show_batch(job: ShowBatchJob) -> None:
     """Draws the first batch of a training as the network sees it.
 
@@ -204,15 +230,20 @@ def train(job: TrainJob) -> dict:
     if job.train.recompute:
         for block in network.transformer.layers:
             block.recompute()
-    loss = CountedLoss(LOSSES[job.train.loss](sparse=not sets["train"].mixing, smooth_factor=job.train.smooth_factor,
-                                              num_classes=network.num_classes))
+    loss = LOSSES[job.train.loss](sparse=not sets["train"].mixing, smooth_factor=job.train.smooth_factor,
+                                  num_classes=network.num_classes)
+    teacher = None
+    if job.train.distillation:
+        path, alpha, compare = choose(job.train.distillation, DISTILLATIONS, "distillation")()
+        loss, teacher = TaughtLoss(loss, alpha, compare), open_teacher(path, network, sets["train"].classes)
+    loss = CountedLoss(loss)
     optimizer = build_optimizer(job.train, network.trainable_params(), rates, network.arguments["num_layers"])
     metrics = validation_metrics(network.num_classes)
     if job.train.select not in (measured := ["train_loss", "train_Top_1_Accuracy", *metrics]):
         raise ValueError(f"train.select is {job.train.select!r}; {nearest(job.train.select, measured)}")
     model = build_model(network, device, loss, optimizer, metrics, job.train.loss_scale,
                         accumulate=job.train.accumulate, steps_per_epoch=steps, clip_norm=job.train.clip_norm,
-                        ema=job.train.ema)
+                        ema=job.train.ema, teacher=teacher)
     every = save_interval(job.train.save_every)
     data = {"images": len(sets["train"]), "batches an epoch": steps, "classes": sets["train"].classes}
     state, folder = find_state(job)

@@ -96,8 +96,8 @@ class CountedLoss(nn.Cell):
     itself and its gradient are unchanged.
 
     Args:
-        loss (nn.Cell): mean over the batch of (logits (B, num_classes), labels (B,)); logits may be the pair that a
-            distilled network gives in training, whose mean counts.
+        loss (nn.Cell): mean over the batch of (logits (B, num_classes), labels (B,)), and a teacher's logits where
+            there is one; logits may be the pair that a distilled network gives in training, whose mean counts.
     """
 
     def __init__(self, loss):
@@ -106,8 +106,8 @@ class CountedLoss(nn.Cell):
         # loss, right ones, images; float32 counts to 16 million
         self.totals = Parameter(Tensor([0.0, 0.0, 0.0], ms.float32), "training_totals", requires_grad=False)
 
-    def construct(self, logits, labels):
-        loss = self.loss(logits, labels)
+    def construct(self, logits, labels, taught=None):
+        loss = self.loss(logits, labels) if taught is None else self.loss(logits, labels, taught)
         if self.training:
             ops.assign_add(self.totals, self.count(ops.stop_gradient(loss), logits, labels))
         return loss

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from mindvit.config import TrainJob
 from mindvit.files import replacing
 from mindvit.kernels import dropout_states
+from mindvit.optim.distillation import Teacher
 from mindvit.optim.step import TrainStep
 from mindvit.runtime.signals import asked
 
@@ -46,9 +47,10 @@ class Progress:
 def variables(step: TrainStep) -> dict[str, Parameter]:
     """All that a step changes, by name: weights, their average, moments, counters, dropouts, loss scale.
 
-    The tables of learning rates are left out: the settings tell them.
+    The tables of learning rates and a teacher's weights are left out: the settings tell them.
     """
-    found = {parameter.name: parameter for parameter in step.get_parameters() if "learning_rate" not in parameter.name}
+    found = {parameter.name: parameter for parameter in step.get_parameters()
+             if "learning_rate" not in parameter.name and not parameter.name.startswith(f"{Teacher.NAME}.")}
     found |= {f"dropout.{i}": parameter for i, parameter in enumerate(dropout_states(step))}
     if isinstance(step.scaler, ms.amp.DynamicLossScaler):
         found |= {"loss_scale": step.scaler.scale_value, "loss_scale_counter": step.scaler.counter}
