@@ -75,7 +75,7 @@ class DataConfig(PrepareConfig):
     """Where the images are and how they are prepared.
 
     Args:
-        root: folder with train/ and val/ (folders of classes), a folder of class folders, or CIFAR-10.
+        root: folder with train/ and val/ (folders of classes), a folder of class folders, or CIFAR or MNIST.
         test: folder of class folders, all of whose images are evaluated: once at the end of training, with the best
             weights, or by eval; in training test/ in root by default.
         augment: what is done to the images of training, in this order, names or {name: {option: value}}.

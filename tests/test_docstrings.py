@@ -4,6 +4,7 @@ import contextlib
 import doctest
 import inspect
 import os
+import struct
 import zipfile
 
 import mindspore
@@ -35,6 +36,9 @@ def files(tmp_path_factory, photo_folder):
         (folder / name).mkdir()
         for file in files:
             np.zeros((20, label_bytes + 3072), np.uint8).tofile(folder / name / file)
+    (folder / "mnist").mkdir()
+    (folder / "mnist/t10k-images-idx3-ubyte").write_bytes(struct.pack(">HBB3I", 0, 8, 3, 10, 28, 28) + bytes(7840))
+    (folder / "mnist/t10k-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, 10) + bytes(range(10)))
     (folder / "downloads").mkdir()
     with zipfile.ZipFile(folder / "downloads/pictures.zip", "w") as archive:
         archive.write(folder / "cat.jpg", "cat.jpg")

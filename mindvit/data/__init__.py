@@ -2,32 +2,39 @@
 from pathlib import Path
 from typing import Any
 
-from mindvit.data.cifar import Cifar10, Cifar100, find_cifar
+from mindvit.data.arrays import ArrayImages
+from mindvit.data.cifar import Cifar10, Cifar100
 from mindvit.data.digits import write_digits
 from mindvit.data.folder import DatasetGenerator, ImageFolder, list_images, read_dataset
 from mindvit.data.images import open_rgb, read_image
+from mindvit.data.mnist import Mnist
 from mindvit.data.transforms import eval_transform, infer_transform, predict_transform, prepare_image, train_transform
 from mindvit.files import StrPath
 
 ImageNet = ImageFolder  # the Vision suite's name
 
 
+def find_arrays(path, split):
+    """The first data set of arrays with files of the split in `path`, else None."""
+    return next((kind for kind in (Cifar10, Cifar100, Mnist) if kind.batch_files(path, split)), None)
+
+
 def open_dataset(path: StrPath, split: str, val_fraction: float | None = 0.2, hold_out: bool = False,
-                 **options: Any) -> Cifar10 | ImageFolder:
-    """Open what is in a folder: CIFAR-10 or CIFAR-100 where its batches lie, else class folders.
+                 **options: Any) -> ArrayImages | ImageFolder:
+    """Open what is in a folder: CIFAR-10, CIFAR-100 or MNIST where their files lie, else class folders.
 
     Args:
         path: the folder.
         split: "train" or "val".
-        val_fraction, hold_out: see `ImageFolder`; CIFAR has its test batch for validation.
+        val_fraction, hold_out: see `ImageFolder`; CIFAR and MNIST have their test images for validation.
         **options: other arguments that `Cifar10` and `ImageFolder` share.
 
     Example:
         >>> len(open_dataset("dataset", "train"))
         8
     """
-    if cifar := find_cifar(path, split) or find_cifar(path, "train"):  # which says what lacks
-        return cifar(path, split, **options)
+    if kind := find_arrays(path, split) or find_arrays(path, "train"):  # which says what lacks
+        return kind(path, split, **options)
     return ImageFolder(path, split, val_fraction=val_fraction, hold_out=hold_out, **options)
 
 
@@ -41,17 +48,18 @@ def open_evaluation(root, test=None, **options):
     """Open the images that a checkpoint is evaluated on.
 
     All images of the folder `test` if it is given; else val/ of `root`, else its test/, else the part of it that
-    training holds out. CIFAR's are those of its test batch.
+    training holds out. CIFAR's and MNIST's are
+    their test images.
 
     Args:
         root: the data set folder.
-        test: folder of class folders, or of CIFAR.
+        test: folder of class folders, or of CIFAR or MNIST.
         **options: as for `open_dataset`.
 
     Returns:
         (data set, what it is in words).
     """
-    has_val = Path(root, "val").is_dir() or find_cifar(root, "val")
+    has_val = Path(root, "val").is_dir() or find_arrays(root, "val")
     if test is None and not has_val:
         test = find_test(root)
     if test is not None:
@@ -60,6 +68,6 @@ def open_evaluation(root, test=None, **options):
     return open_dataset(root, "val", hold_out=True, **options), what
 
 
-__all__ = ["Cifar10", "Cifar100", "DatasetGenerator", "ImageFolder", "ImageNet", "eval_transform", "find_test",
+__all__ = ["Cifar10", "Cifar100", "DatasetGenerator", "ImageFolder", "ImageNet", "Mnist", "eval_transform", "find_test",
            "infer_transform", "list_images", "open_dataset", "open_evaluation", "open_rgb", "predict_transform",
            "prepare_image", "read_dataset", "read_image", "train_transform", "write_digits"]

@@ -5,18 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from mindvit.data.classes import labels_by_name
-from mindvit.data.images import encode
-from mindvit.data.pipeline import ImageDataset
+from mindvit.data.arrays import ArrayImages
 from mindvit.files import StrPath
 
 PIXELS = 3 * 32 * 32
 
 
-class Cifar10(ImageDataset):
+class Cifar10(ArrayImages):
     """The 60,000 images of CIFAR-10, 32 x 32 RGB, as published on https://www.cs.toronto.edu/~kriz/cifar.html.
 
     Args:
@@ -58,30 +54,9 @@ class Cifar10(ImageDataset):
         if not files:
             raise FileNotFoundError(f"no {self._title} batches for {split!r} in {path}; expected {self._stem(split)} "
                                     f"with or without .bin there or in {' or '.join(self._folders)}")
-        names = self._read_names(files[0].parent)
-        self.classes: list[str] = list(class_names or names)
-        self.remarks: list[str] = []
-        if class_names is None and num_classes not in (None, len(names)):
-            raise ValueError(f"the head has {num_classes} classes, but {self._title} has {len(names)}")
         images, labels = zip(*map(self._read_batch, files))
-        self.images: NDArray[np.uint8] = np.concatenate(images).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        self.labels: NDArray[np.int32] = np.concatenate(labels)
-        if class_names is not None:
-            label_of, without = labels_by_name(names, self.classes, path)
-            self.labels = np.array([label_of[name] for name in names], np.int32)[self.labels]
-            if without:
-                self.remarks.append(f"{len(without)} of the {len(self.classes)} classes are not in {self._title}: "
-                                    f"{', '.join(without[:10])}{', ...' if len(without) > 10 else ''}")
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], np.int32]:
-        return encode(self.image(index)), self.labels[index]
-
-    def image(self, index: int) -> Image.Image:
-        """An image as PIL.Image."""
-        return Image.fromarray(self.images[index])
+        images = np.concatenate(images).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        self.take(images, np.concatenate(labels), self._read_names(files[0].parent), num_classes, class_names)
 
     @classmethod
     def _stem(cls, split):
@@ -90,7 +65,6 @@ class Cifar10(ImageDataset):
 
     @classmethod
     def batch_files(cls, path: StrPath, split: str) -> list[Path]:
-        """List the batches of a split in `path` or in its folder of the published name; none is an empty list."""
         stem = cls._stem(split)
         for folder in (Path(path), *(Path(path, name) for name in cls._folders)):
             for pattern in (f"{stem}.bin", stem):
@@ -170,11 +144,6 @@ class Cifar100(Cifar10):
     _label_bytes = 2  # coarse, fine
     _label_key = "fine_labels"
     _names_text, _names_pickle, _names_key = "fine_label_names.txt", "meta", "fine_label_names"
-
-
-def find_cifar(path, split):
-    """`Cifar10` or `Cifar100`, the first with batches of the split in `path`, else None."""
-    return next((kind for kind in (Cifar10, Cifar100) if kind.batch_files(path, split)), None)
 
 
 class PlainUnpickler(pickle.Unpickler):
