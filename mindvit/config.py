@@ -79,6 +79,8 @@ class DataConfig(PrepareConfig):
         test: folder of class folders, all of whose images are evaluated: once at the end of training, with the best
             weights, or by eval; in training test/ in root by default.
         augment: what is done to the images of training, in this order, names or {name: {option: value}}.
+        repeats: how often an image stands in an epoch, each time augmented anew, while the epoch stays as long as it
+            is: repeated augmentation (Hoffer et al., 2020), usually 3 with DeiT's recipes.
         val_fraction: share of each class held out for validation when root has no val/ folder; the same images each
             time.
         workers: threads that transform images; the same seed and number give the same run.
@@ -91,6 +93,7 @@ class DataConfig(PrepareConfig):
     root: str = "dataset"
     test: str | None = None
     augment: list[Choice] = list_of(AUGMENTATIONS | MIXING, "random_crop", "flip")
+    repeats: int = number(1, 1)
     val_fraction: float = 0.2
     workers: int = 1
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mindvit.data.images import Operation
 from mindvit.data.mixing import Floats, Mixing
+from mindvit.data.order import Order
 from mindvit.data.transforms import eval_transform, operations, predict_transform, prepare_image, train_transform
 from mindvit.files import StrPath
 from mindvit.preprocessing import Preprocessing, Size
@@ -33,7 +34,9 @@ class ImageDataset:
         shuffle: default True for "train" and False otherwise.
         num_parallel_workers: threads that transform. Equal seeds (`mindspore.set_seed`) and equal numbers give equal
             batches.
-        num_shards, shard_id: the part of the images for this device, for data parallel training.
+        num_shards, shard_id: the part of the images for this device, for data parallel training; see
+            `mindvit.data.order`.
+        repeats: how often an image stands in the shuffled order of an epoch, which stays as long as it is.
         mixing: what is done to training batches, see `mindvit.data.mixing`; labels are then float32 (N, classes).
 
     Raises:
@@ -47,7 +50,7 @@ class ImageDataset:
                  target_transform: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
                  batch_size: int = 64, resize: Size = 224, repeat_num: int = 1, shuffle: bool | None = None,
                  num_parallel_workers: int = 1, num_shards: int | None = None, shard_id: int | None = None,
-                 mixing: Sequence[Mixing] = ()) -> None:
+                 repeats: int = 1, mixing: Sequence[Mixing] = ()) -> None:
         if split not in TRANSFORMS:
             raise ValueError(f"unknown split {split!r}; use one of {', '.join(TRANSFORMS)}")
         self.path = Path(path)
@@ -62,7 +65,11 @@ class ImageDataset:
         self.num_parallel_workers = num_parallel_workers
         self.num_shards = num_shards
         self.shard_id = shard_id
+        self.repeats = repeats
         self.mixing = mixing
+
+    def __len__(self) -> int:
+        raise NotImplementedError
 
     @property
     def num_classes(self) -> int:
@@ -85,15 +92,14 @@ class ImageDataset:
         Raises:
             ValueError: a training batch would hold more images than there are.
         """
-        source, workers, transform = self._source()
-        dataset = ds.GeneratorDataset(source, ["image", "label"], shuffle=self.shuffle, num_shards=self.num_shards,
-                                      shard_id=self.shard_id, num_parallel_workers=workers,
-                                      python_multiprocessing=False)
-        count = dataset.get_dataset_size()
         train = self.split == "train"
-        if train and count < self.batch_size:
-            raise ValueError(f"batch_size {self.batch_size} exceeds the {count} training images in {self.path}"
-                             f"{' for each device' if self.num_shards else ''}; use {count} or less")
+        order = Order(len(self), self.repeats, self.num_shards or 1, self.shard_id or 0, self.shuffle, even=train)
+        if train and len(order) < self.batch_size:
+            raise ValueError(f"batch_size {self.batch_size} exceeds the {len(order)} training images in {self.path}"
+                             f"{' for each device' if self.num_shards else ''}; use {len(order)} or less")
+        source, workers, transform = self._source()
+        dataset = ds.GeneratorDataset(source, ["image", "label"], sampler=order, num_parallel_workers=workers,
+                                      python_multiprocessing=False)
         if transform:
             dataset = dataset.map(transform, input_columns="image", num_parallel_workers=self.num_parallel_workers)
         if self.target_transform is not None:

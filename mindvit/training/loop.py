@@ -131,6 +131,7 @@ def open_training(job):
     # What is trained here is trained on images as a person sees them, and predicts as it is validated.
     prepare = network.preprocessing = dataclasses.replace(network.preprocessing, opening="seen", predict_squash=False)
     single, sets["train"].mixing = split_augment(job.data.augment)
+    sets["train"].repeats = job.data.repeats
     sets["train"].transform = train_transform(image_size(network), single, prepare.mean, prepare.std)
     for split in sets.keys() - {"train"}:
         sets[split].resize, sets[split].preprocessing = image_size(network), prepare
