@@ -206,6 +206,7 @@ class RunConfig:
             default is that it may.
         overflow_mode: on Ascend A2 and later, infnan (their default) gives infinity where a number is too large,
             saturation the largest number.
+        flash_attention: on Ascend at O2, compute attention by the fused operator flash_attention_score.
         ckpt_dir: folder of the checkpoints that model.pretrained downloads; MINDVIT_CKPT_DIR or ckpt by default.
     """
 
@@ -218,6 +219,7 @@ class RunConfig:
     precision_mode: PrecisionMode | None = None
     conv_hf32: bool | None = None
     overflow_mode: Literal["infnan", "saturation"] | None = None
+    flash_attention: bool | None = None
     ckpt_dir: str | None = None
 
 

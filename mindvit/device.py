@@ -10,6 +10,7 @@ import mindspore as ms
 from mindspore import nn
 from mindspore.train import Metric, Model
 
+from mindvit import kernels
 from mindvit.config import RunConfig
 from mindvit.optim.distillation import WithTeacher
 from mindvit.optim.step import StepModel, TrainStep
@@ -58,7 +59,7 @@ def choose_target(device_target):
     return next(target for target in ("Ascend", "GPU", "CPU") if available(target))
 
 
-def check_ascend_options(target, mode, options):
+def check_ascend_options(target, mode, amp_level, options):
     """ValueError if there are options that are Ascend's and the target is another."""
     for name, value in options.items():
         if target != "Ascend":
@@ -66,6 +67,9 @@ def check_ascend_options(target, mode, options):
     if options.get("jit_level") == "O2" and mode != "graph":
         raise ValueError(f"jit_level is O2, which compiles whole graphs, but the mode is {mode}; take graph mode, or "
                          "leave jit_level out")
+    if options.get("flash_attention") and amp_level not in ("O2", "O3"):
+        raise ValueError(f"flash_attention takes float16, but amp_level is {amp_level}; take O2, or leave "
+                         "flash_attention out")
 
 
 def use_ascend_options(options):
@@ -97,8 +101,9 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
         data_sink (bool, optional): by default on Ascend only.
         mode (str, optional): "graph" (the default) or "pynative".
         keep_graphs (bool): on a CPU, `build_model` keeps compiled graphs; see `keep_graphs`.
-        **options: jit_level, precision_mode, conv_hf32 and overflow_mode, for Ascend alone: see `RunConfig` and
-            docs/ascend.md. None of them was ever run.
+        **options: jit_level, precision_mode, conv_hf32, overflow_mode and flash_attention, for Ascend alone: see
+            `RunConfig` and docs/ascend.md. None of them was ever run. Flash attention is that of networks built
+            afterwards.
 
     Returns:
         Device.
@@ -121,16 +126,17 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
         raise ValueError(f"device target {device_target} has no working backend in this MindSpore {ms.__version__}; "
                          "use auto, or install the MindSpore package and driver for it")
     options = {name: value for name, value in options.items() if value is not None}
-    check_ascend_options(device_target, mode, options)
+    on_ascend = device_target == "Ascend"
+    amp_level = amp_level or ("O2" if on_ascend else "O0")
+    check_ascend_options(device_target, mode, amp_level, options)
+    kernels.flash_attention = bool(options.get("flash_attention"))
     if "overflow_mode" in options:  # read when the device starts
         os.environ["MS_ASCEND_CHECK_OVERFLOW_MODE"] = f"{options['overflow_mode'].upper()}_MODE"
     if ms.get_context("device_target") != device_target:
         ms.set_device(device_target)
     use_ascend_options(options)
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
-    on_ascend = device_target == "Ascend"
-    device = Device(device_target, amp_level or ("O2" if on_ascend else "O0"),
-                    on_ascend if data_sink is None else data_sink, keep_graphs)
+    device = Device(device_target, amp_level, on_ascend if data_sink is None else data_sink, keep_graphs)
     print(f"device {device.target} ({why}), {mode} mode, amp level {device.amp_level}, "
           f"data sink {'on' if device.data_sink else 'off'}"
           f"{''.join(f', {name} {value}' for name, value in options.items())}", flush=True)
@@ -141,7 +147,7 @@ def device_of(job: RunConfig, mode: str | None = None) -> Device:
     """What `use_device` chooses for a job, in this mode where the job names none."""
     return use_device(job.device_target, job.amp_level, job.data_sink, job.mode or mode, job.keep_graphs,
                       jit_level=job.jit_level, precision_mode=job.precision_mode, conv_hf32=job.conv_hf32,
-                      overflow_mode=job.overflow_mode)
+                      overflow_mode=job.overflow_mode, flash_attention=job.flash_attention)
 
 
 def loss_scaler(loss_scale, device):

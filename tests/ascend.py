@@ -115,6 +115,7 @@ OTHERS = {
     "lion": (TINY | {"pool": "mean_all", "patch_norm": True, "activation": "quick_gelu", "pos_embedding": "sincos2d"},
              "lion", {"kind": "binary_cross_entropy"}, ACCUMULATE),
     "lamb": (TINY | {"activation": "relu", "representation_size": 16}, "lamb", {"sparse": False}, {}),
+    "flash": (TINY | {"head_dim": 8, "attention_keep_prob": 1.0}, "adamw", {}, {}),  # the fused operator, heads filled
     "saturation": (TINY, "sgd", {}, {}),  # the overflow check of the first generation's saturation mode
 }
 
@@ -125,15 +126,17 @@ def compile_graphs(name, arguments, optimizer, loss, step, folder):
     from mindspore import Tensor, amp
     from mindspore.common.api import _cell_graph_executor
 
-    from mindvit import ViT, create_model
+    from mindvit import ViT, create_model, kernels
     from mindvit.config import TrainConfig
     from mindvit.device import Device, build_model
     from mindvit.optim.optimizers import build_optimizer
     from mindvit.training.loss import LOSSES, CountedLoss
 
     amp._ascend_910a_target = lambda: "saturation" in name
+    kernels.flash_attention = name == "flash"
     kind, loss = loss.get("kind", "cross_entropy"), {key: value for key, value in loss.items() if key != "kind"}
-    network = ViT(**arguments, **DROPS) if name in OTHERS else create_model(name, **arguments, **DROPS)
+    arguments = DROPS | arguments
+    network = ViT(**arguments) if name in OTHERS else create_model(name, **arguments)
     device = Device("Ascend", "O2", True)
     weight_decay = 0.0 if optimizer == "adam" else 0.05
     moves = build_optimizer(TrainConfig(optimizer=optimizer, weight_decay=weight_decay), network.trainable_params(),

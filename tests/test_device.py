@@ -7,15 +7,10 @@ from typing import get_args
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor
-from tiny import TINY
+from mindspore import Tensor, ops
+from tiny import TINY, images
 
-from mindvit import (
-    ViT,
-    build_model,
-    device,
-    use_device,
-)
+from mindvit import Attention, ViT, build_model, device, kernels, use_device
 from mindvit.cli import main
 from mindvit.config import PrecisionMode
 
@@ -42,7 +37,8 @@ def test_o2_runs_in_float16_and_agrees_with_o0():
     assert network.patch_embedding(images).dtype == ms.float16
 
 
-OPTIONS = {"jit_level": "O1", "precision_mode": "allow_fp32_to_fp16", "conv_hf32": False, "overflow_mode": "infnan"}
+OPTIONS = {"jit_level": "O1", "precision_mode": "allow_fp32_to_fp16", "conv_hf32": False, "overflow_mode": "infnan",
+           "flash_attention": True}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -65,18 +61,45 @@ def ascend(monkeypatch):
     for name in ("precision_mode", "conv_allow_hf32"):
         monkeypatch.setattr(precision, name, lambda value, name=name: calls.append((name, value)))
     monkeypatch.setenv("MS_ASCEND_CHECK_OVERFLOW_MODE", "")
+    monkeypatch.setattr(kernels, "flash_attention", False)
     return calls
 
 
 def test_the_options_of_ascend_reach_mindspore(ascend, capsys):
     use_device("Ascend", **OPTIONS)
+    assert kernels.flash_attention
     assert ascend == [("set_device", "Ascend", "INFNAN_MODE"), ("set_context", {"jit_config": {"jit_level": "O1"}}),
                       ("precision_mode", "allow_fp32_to_fp16"), ("conv_allow_hf32", False),
                       ("set_context", {"mode": ms.GRAPH_MODE})]
-    assert "jit_level O1, precision_mode allow_fp32_to_fp16, conv_hf32 False, overflow_mode infnan" in \
-        capsys.readouterr().out
+    assert ("jit_level O1, precision_mode allow_fp32_to_fp16, conv_hf32 False, overflow_mode infnan, "
+            "flash_attention True") in capsys.readouterr().out
     with pytest.raises(ValueError, match="jit_level is O2, which compiles whole graphs, but the mode is pynative"):
         use_device("Ascend", jit_level="O2", mode="pynative")
+    with pytest.raises(ValueError, match="flash_attention takes float16, but amp_level is O0; take O2"):
+        use_device("Ascend", "O0", flash_attention=True)
+    use_device("Ascend")
+    assert not kernels.flash_attention
+
+
+@pytest.mark.parametrize("head_dim", [8, 16, 80])
+def test_flash_attention_is_asked_for_what_attention_is(monkeypatch, mode, head_dim):
+    """The operator itself is Ascend's: here its documented formula stands in for it."""
+    def formula(query, key, value, head_num, scalar_value, input_layout):
+        assert (head_num, input_layout) == (2, "BNSD") and query.shape[3] % 16 == 0
+        weights = ops.softmax(ops.matmul(query, key.swapaxes(2, 3)) * scalar_value)
+        return ops.matmul(weights, value)
+
+    monkeypatch.setattr(ops, "flash_attention_score", formula)
+    plain = Attention(24, num_heads=2, head_dim=head_dim)
+    monkeypatch.setattr(kernels, "flash_attention", True)
+    flash = Attention(24, num_heads=2, head_dim=head_dim)
+    ms.load_param_into_net(flash, {name: value for name, value in plain.parameters_dict().items()})
+    tokens = Tensor(images(2, 5, 24))
+    np.testing.assert_allclose(flash(tokens).asnumpy(), plain(tokens).asnumpy(), atol=1e-6)
+    with pytest.raises(ValueError, match="attention_keep_prob is 0.9, and flash attention drops no weights; give 1.0"):
+        Attention(24, num_heads=2, attention_keep_prob=0.9)
+    with pytest.raises(ValueError, match="takes heads up to 512 wide, not 513; leave flash_attention out"):
+        Attention(24, num_heads=2, head_dim=513)
 
 
 def test_an_option_that_this_mindspore_does_not_have(ascend, monkeypatch):
@@ -90,4 +113,6 @@ def test_the_options_are_those_of_the_documentation():
     assert list(get_args(PrecisionMode)) == re.findall(r"^ +- (\w+):", text, re.MULTILINE)
     assert "CANN enables FP32 to HF32\n    for Conv operators by default" in \
         ms.device_context.ascend.op_precision.conv_allow_hf32.__doc__
+    flash = ms.ops.flash_attention_score.__doc__
+    assert "multiple of 16, with the max value of 512" in flash and "dtype is float16 and bfloat16" in flash
     assert '"must_keep_origin_dtype" by default' in text and '{"jit_level": "O0"}' in ms.set_context.__doc__

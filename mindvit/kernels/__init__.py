@@ -26,6 +26,9 @@ TABLE = {
 }
 
 
+flash_attention = False  # whether attention is computed by Ascend's fused operator; `use_device` sets it
+
+
 def on_cpu():
     """Whether the device target is the CPU."""
     return ms.get_context("device_target") == "CPU"

@@ -36,6 +36,32 @@ class MergeHeads(nn.Cell):
         return x.transpose(0, 2, 1, 3).reshape(b, n, -1)
 
 
+class FlashAttention(nn.Cell):
+    """softmax(Q K^T / sqrt(Dh)) V without the weights in memory (Dao et al., "FlashAttention", 2022), by Ascend's fused
+    operator, whose heads are a multiple of 16 wide: others are filled up with zeros, which change no product.
+
+    Inputs: Q, K and V, (B, H, N, Dh) each, float16 or bfloat16. Outputs: (B, H, N, Dh).
+    """
+
+    MULTIPLE, WIDEST = 16, 512
+
+    def __init__(self, num_heads, head_dim):
+        super().__init__()
+        if head_dim > self.WIDEST:
+            raise ValueError(f"flash attention takes heads up to {self.WIDEST} wide, not {head_dim}; leave "
+                             "flash_attention out")
+        self.num_heads, self.head_dim, self.scale = num_heads, head_dim, head_dim**-0.5
+        self.filled = -head_dim % self.MULTIPLE
+
+    def construct(self, q, k, v):
+        if self.filled:
+            b, h, n, _ = q.shape
+            zeros = ops.zeros((b, h, n, self.filled), q.dtype)
+            q, k, v = (ops.concat((x, zeros), 3) for x in (q, k, v))
+        x = ops.flash_attention_score(q, k, v, self.num_heads, scalar_value=self.scale, input_layout="BNSD")
+        return x[..., :self.head_dim] if self.filled else x
+
+
 class PatchProduct(nn.Conv2d):
     """A convolution whose stride is its kernel, that is, one product per patch (ViT paper, equation 1).
 

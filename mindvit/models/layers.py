@@ -12,7 +12,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from mindvit import kernels
 from mindvit.kernels import TABLE, SplitQKV, fast, kernel, patches
+from mindvit.kernels.native import FlashAttention
 from mindvit.models.init import start
 from mindvit.preprocessing import Size
 
@@ -191,12 +193,22 @@ class Attention(nn.Cell):
                              f"{head_dim} make {num_heads * head_dim}")
         self.out = dense("out", num_heads * self.head_dim, dim) if out_projection else None
         self.out_drop = kernel("dropout")(p=1.0 - keep_prob)
+        self.flash = None
+        if kernels.flash_attention:
+            if attention_keep_prob < 1:
+                raise ValueError(f"attention_keep_prob is {attention_keep_prob}, and flash attention drops no weights; "
+                                 "give 1.0, or leave flash_attention out")
+            self.flash = FlashAttention(num_heads, head_dim)
 
     def construct(self, x: Tensor) -> Tensor:
         check_tokens(x.shape, self.dim)
         q, k, v = self.split_qkv(self.qkv(x))  # (B, H, N, Dh) each; eq. 5
-        weights = self.softmax(self.scores(q * self.scale, k))  # (B, H, N, N); eq. 6
-        x = self.merge_heads(self.average(self.attn_drop(weights), v))  # (B, N, H * Dh); eq. 7
+        if self.flash is None:
+            weights = self.softmax(self.scores(q * self.scale, k))  # (B, H, N, N); eq. 6
+            x = self.average(self.attn_drop(weights), v)  # (B, H, N, Dh)
+        else:
+            x = self.flash(q, k, v)
+        x = self.merge_heads(x)  # (B, N, H * Dh); eq. 7
         return x if self.out is None else self.out_drop(self.out(x))  # (B, N, D); eq. 8
 
 
