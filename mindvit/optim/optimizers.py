@@ -41,17 +41,18 @@ class DecayingOptimizer(nn.Optimizer):
     def construct(self, gradients: tuple[Tensor, ...]) -> bool:
         lr, weight_decay = self.get_lr(), self.get_weight_decay()
         self.assignadd(self.global_step, self.global_step_increase_tensor)
-        self.begin()
+        shared = self.begin()
         for i, gradient in enumerate(gradients):
             parameter, rate = self.parameters[i], lr[i] if self.is_group_lr else lr
             decay = weight_decay[i] if self.decay_flags[i] else 0.0
             if self.decoupled and self.decay_flags[i]:
                 ops.assign(parameter, parameter * (1 - rate * decay))
-            self.move(i, parameter, gradient, rate, decay)
+            self.move(i, parameter, gradient, rate, decay, shared)
         return True
 
-    def begin(self) -> None:
-        """What a step does once."""
+    def begin(self) -> tuple[Tensor, ...]:
+        """What a step computes once, for all its moves."""
+        return ()
 
 
 class AdamMoments(DecayingOptimizer):
@@ -65,9 +66,11 @@ class AdamMoments(DecayingOptimizer):
         self.beta2_power = Parameter(Tensor(1.0, ms.float32), "beta2_power", requires_grad=False)
         self.moment2 = self.parameters.clone("moment2", "zeros")
 
-    def begin(self) -> None:
-        self.beta1_power = self.beta1_power * self.beta1
-        self.beta2_power = self.beta2_power * self.beta2
+    def begin(self) -> tuple[Tensor, ...]:
+        """beta1^t, beta2^t and eps sqrt(1 - beta2^t), of the step t."""
+        power1, power2 = self.beta1_power * self.beta1, self.beta2_power * self.beta2
+        self.beta1_power, self.beta2_power = power1, power2
+        return power1, power2, self.eps * ops.sqrt(1 - power2)
 
 
 class AdamW(AdamMoments):
@@ -103,10 +106,11 @@ class AdamW(AdamMoments):
         super().__init__(params, learning_rate, weight_decay, beta1, beta2, eps)
         self.adam = ops.Adam()
 
-    def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor) -> None:
-        eps = self.eps * ops.sqrt(1 - self.beta2_power)  # the operator adds it to sqrt(v), not to sqrt(v_hat)
-        self.adam(parameter, self.moment1[i], self.moment2[i], self.beta1_power, self.beta2_power, rate, self.beta1,
-                  self.beta2, eps, gradient)
+    def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor,
+             shared: tuple[Tensor, ...]) -> None:
+        power1, power2, eps = shared  # the operator adds eps to sqrt(v), not to sqrt(v_hat)
+        self.adam(parameter, self.moment1[i], self.moment2[i], power1, power2, rate, self.beta1, self.beta2, eps,
+                  gradient)
 
 
 class Lion(DecayingOptimizer):
@@ -134,7 +138,8 @@ class Lion(DecayingOptimizer):
         super().__init__(params, learning_rate, weight_decay)
         self.beta1, self.beta2 = beta1, beta2
 
-    def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor) -> None:
+    def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor,
+             shared: tuple[Tensor, ...]) -> None:
         moment, gradient = self.moment1[i], gradient.astype(ms.float32)
         direction = ops.sign(self.beta1 * moment + (1 - self.beta1) * gradient)
         ops.assign(parameter, parameter - rate * direction)
@@ -165,13 +170,15 @@ class LAMB(AdamMoments):
                  beta2: float = 0.999, eps: float = 1e-6) -> None:
         super().__init__(params, learning_rate, weight_decay, beta1, beta2, eps)
 
-    def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor) -> None:
+    def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor,
+             shared: tuple[Tensor, ...]) -> None:
+        power1, power2, _ = shared
         gradient = gradient.astype(ms.float32)
         first = self.beta1 * self.moment1[i] + (1 - self.beta1) * gradient
         second = self.beta2 * self.moment2[i] + (1 - self.beta2) * gradient * gradient
         ops.assign(self.moment1[i], first)
         ops.assign(self.moment2[i], second)
-        step = first / (1 - self.beta1_power) / (ops.sqrt(second / (1 - self.beta2_power)) + self.eps)
+        step = first / (1 - power1) / (ops.sqrt(second / (1 - power2)) + self.eps)
         step = step + decay * parameter
         size, length = ops.sqrt((parameter * parameter).sum()), ops.sqrt((step * step).sum())
         trust = ops.select(ops.logical_and(size > 0, length > 0), size / ops.maximum(length, 1e-30),
