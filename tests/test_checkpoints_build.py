@@ -60,6 +60,18 @@ def test_marks_that_contradict_the_file(changes, reason, tmp_path):
     assert len(str(error.value)) < 1000
 
 
+@pytest.mark.parametrize("names", [7, {"0": "cat"}, [1, 2], ["cat", None]])
+def test_names_of_classes_that_are_no_texts_are_refused(names, tmp_path):
+    path = tmp_path / "hostile.ckpt"
+    save_weights(ViT(**TINY), str(path))
+    arrays = ms.load_checkpoint(str(path))
+    marks = {**json.loads(arrays["mindvit"].asnumpy().tobytes()), "class_names": names}
+    arrays["mindvit"] = ms.Tensor(np.frombuffer(json.dumps(marks).encode(), np.uint8))
+    ms.save_checkpoint([{"name": name, "data": array} for name, array in arrays.items()], str(path))
+    with pytest.raises(ValueError, match="hostile.*its entry 'mindvit' was not written by this version"):
+        from_checkpoint(path)
+
+
 @pytest.fixture
 def no_network(monkeypatch):
     """Building a network is an error: what is refused is refused before."""

@@ -15,6 +15,7 @@ from mindvit import (
     ViT,
     create_model,
     from_checkpoint,
+    index2label,
     read_checkpoint,
     save_weights,
 )
@@ -113,3 +114,19 @@ def test_what_cannot_be_noted_cannot_be_saved(option, tmp_path):
     with pytest.raises(ValueError, match="'mindspore' has no place for (an activation|a norm)"):
         save_weights(ViT(**TINY | option), str(tmp_path / "own.ckpt"))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_names_of_the_classes_are_in_the_file(tmp_path):
+    network = ViT(**TINY)
+    network.class_names = ["老虎", *(f"kind {i}" for i in range(9))]
+    (tmp_path / "a").mkdir()
+    save_weights(network, tmp_path / "a/vit.ckpt")
+    assert from_checkpoint(tmp_path / "a/vit.ckpt").class_names == network.class_names
+    assert from_checkpoint(tmp_path / "a/vit.ckpt", num_classes=3).class_names is None
+    (tmp_path / "a/classes.txt").write_text("".join(f"{i}\n" for i in range(10)))  # what a person wrote comes first
+    assert from_checkpoint(tmp_path / "a/vit.ckpt").class_names == list("0123456789")
+    network = create_model("vit_t_16", num_layers=1)
+    network.class_names = list(index2label().values())
+    save_weights(network, tmp_path / "imagenet.ckpt")
+    assert "mindvit" not in ms.load_checkpoint(str(tmp_path / "imagenet.ckpt"))
+    assert from_checkpoint(tmp_path / "imagenet.ckpt").class_names == network.class_names

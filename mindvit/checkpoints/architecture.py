@@ -128,6 +128,7 @@ def describe(checkpoint, path, image_size=None, pool=None):
     arguments = result.arguments
     if "arguments" in checkpoint.marks:
         arguments.update(told_by_marks(checkpoint, arguments))
+        result.class_names = checkpoint.marks.get("class_names")
         return result
     library = checkpoint.library
     config = beside(path, "config.json") if library.told_by_config else {}

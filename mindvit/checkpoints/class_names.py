@@ -8,13 +8,13 @@ from mindvit.imagenet import index2label
 def class_names(path, network, told=None):
     """Names of the classes of a network that was loaded from a checkpoint: a list in the order of the head, or None.
 
-    They stand in classes.txt beside the checkpoint, a line each, or in the library's config.json; without both, 1,000
-    classes are ImageNet's. A head that the file did not fill has no names.
+    They stand in classes.txt beside the checkpoint, a line each, in the checkpoint itself, or in the library's
+    config.json; without all three, 1,000 classes are ImageNet's. A head that the file did not fill has no names.
 
     Args:
         path (str): the checkpoint.
         network (ViT): with its `load_report`.
-        told (list of str, optional): the names in the library's config.json.
+        told (list of str, optional): the names in the checkpoint or in the library's config.json.
     """
     if network.load_report.replaced or not network.num_classes:
         return None

@@ -18,6 +18,7 @@ HEAD = ("dense.", "dense_dist.")
 # The entry of a .ckpt written here that notes what names and shapes do not tell, and what it holds.
 MARKS = "mindvit"
 MARKED = {"arguments", "preprocessing"}
+NAMED = "class_names"  # and, where they are known, those of the head
 
 
 @dataclasses.dataclass
@@ -65,7 +66,9 @@ def read_marks(array):
         ValueError: it holds no marks.
     """
     marks = json.loads(array.astype(np.uint8).tobytes())
-    if not isinstance(marks, dict) or marks.keys() != MARKED or not all(isinstance(x, dict) for x in marks.values()):
+    if not (isinstance(marks, dict) and marks.keys() - {NAMED} == MARKED
+            and all(isinstance(marks[name], dict) for name in MARKED)
+            and isinstance(names := marks.get(NAMED, []), list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"its entry {MARKS!r} was not written by this version of mindvit: {str(marks)[:80]}")
     return marks
 

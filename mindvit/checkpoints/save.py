@@ -15,8 +15,9 @@ from mindvit.checkpoints.build import from_checkpoint
 from mindvit.checkpoints.checkpoint import Checkpoint
 from mindvit.checkpoints.formats import WRITERS
 from mindvit.checkpoints.libraries import LIBRARIES, written_formats
-from mindvit.checkpoints.load import MARKS, LoadReport, write_marks
+from mindvit.checkpoints.load import MARKS, NAMED, LoadReport, write_marks
 from mindvit.files import StrPath, replacing
+from mindvit.imagenet import index2label
 from mindvit.models import ViT
 
 # The parameters whose values, or whose products, are added to the residual stream.
@@ -81,8 +82,8 @@ def prepared_otherwise(format, preprocessing, image_size):
 def save_weights(network: ViT, path: StrPath, format: str = "mindspore") -> list[str]:
     """Writes the weights so that reading them back, here or in the library of the format, gives the same network.
 
-    A .ckpt notes the network's `arguments` and `preprocessing` in an entry `mindvit`, from which `from_checkpoint`
-    rebuilds it, unless the file without one is read as the same network, as the public ViTs' are;
+    A .ckpt notes the network's `arguments`, `preprocessing` and `class_names` in an entry `mindvit`, from which
+    `from_checkpoint` rebuilds it, unless the file without one is read as the same network, as the public ViTs' are;
     `mindspore.load_param_into_net` lists that entry as not loaded. For timm and Hugging Face the files
     that say the same to these libraries (config.json, preprocessor_config.json, with the class names) are written
     beside the weights, so that the folder opens with `timm.create_model("local-dir:FOLDER", pretrained=True)` and
@@ -128,8 +129,13 @@ def save_weights(network: ViT, path: StrPath, format: str = "mindspore") -> list
         if file.exists() and file.read_text(encoding="utf-8") != content:
             raise FileExistsError(f"{file} is there and does not describe this network; choose an empty folder")
     with replacing(path) as temporary:
-        if writing.marked and needs_marks(network, library):
-            noted = {"arguments": network.arguments, "preprocessing": dataclasses.asdict(network.preprocessing)}
+        names = network.class_names or []
+        named = names and names != list(index2label().values())  # 1,000 without names are ImageNet's
+        if writing.marked and (named or needs_marks(network, library)):
+            noted: dict[str, Any] = {"arguments": network.arguments,
+                                     "preprocessing": dataclasses.asdict(network.preprocessing)}
+            if named:
+                noted[NAMED] = list(names)
             arrays[MARKS] = write_marks(noted)
         WRITERS[suffix](temporary, arrays)
         os.chmod(temporary, 0o644)  # both libraries leave the file to its owner alone

@@ -261,9 +261,9 @@ def train(job: TrainJob) -> dict:
     with replacing(folder / "config.yaml") as path:
         settings = yaml.safe_dump(dataclasses.asdict(job), sort_keys=False, allow_unicode=True)
         path.write_text(CONFIG_HEADER + settings, encoding="utf-8")
+    network.class_names = [sets["train"].index2label[index] for index in range(network.num_classes)]
     with replacing(folder / "classes.txt") as path:
-        names = sets["train"].index2label
-        path.write_text("".join(f"{names[index]}\n" for index in range(network.num_classes)), encoding="utf-8")
+        path.write_text("".join(f"{name}\n" for name in network.class_names), encoding="utf-8")
     keep = KeepWeights(network, folder, job.train.select)
     readers = (keep, lambda records: print_validation(records[-1], keep.best, job.train.epochs, keep.metric_name),
                lambda records: write_metrics(records, folder / "metrics.csv"),
