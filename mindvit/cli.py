@@ -79,7 +79,8 @@ def list_models(pattern: str = "*", /):
     for name in names:
         variant = models.VARIANTS[name]
         print(row.format(name, variant.patch_size, variant.embed_dim, variant.num_layers, variant.num_heads,
-                         variant.mlp_dim, f"{variant.parameters:,}", f"{variant.timm_name}_224",
+                         variant.mlp_dim, f"{variant.parameters:,}",
+                         "".join(variant.called()[1:]),
                          ", ".join(map(str, variant.public_files))).rstrip())
 
 
@@ -97,7 +98,7 @@ def download(what: list[str], /, data_root: str = "dataset", ckpt_dir: str | Non
             print(download_imagenet_subset(data_root))
         else:
             variant, image_size = models.find_variant(name)
-            print(zoo.fetch_public_weights(variant, image_size or 224, ckpt_dir))
+            print(zoo.fetch_public_weights(variant, image_size or models.VARIANTS[variant].image_size, ckpt_dir))
 
 
 @entry(COMMANDS)

@@ -10,8 +10,6 @@ from mindvit.inference.prediction import predict
 from mindvit.training.loop import new_run_folder, train
 
 OUT = "runs/quickstart"
-DIGITS_VIT = {"patch_size": 4, "embed_dim": 96, "num_layers": 4, "num_heads": 3, "mlp_dim": 192, "pool": "mean",
-              "pos_embedding": "sincos2d"}
 
 
 def digits_job(root, **options):
@@ -27,7 +25,7 @@ def digits_job(root, **options):
     crop = {"random_crop": {"scale": [0.6, 1.0], "ratio": [0.8, 1.25]}}
     return TrainJob(
         data=DataConfig(root, augment=[crop], crop_fraction=1.0),
-        model=ModelConfig(name="vit_t_16", image_size=24, overrides=DIGITS_VIT),
+        model=ModelConfig("digits", image_size=24),
         train=TrainConfig(epochs=30, batch_size=32, lr=1e-3, warmup_epochs=3), **options)
 
 

@@ -32,8 +32,7 @@ def model_arguments(name: str, **overrides: Any) -> dict[str, Any]:
     """
     check_arguments(overrides)
     row, image_size = find_variant(name)
-    arguments = dataclasses.asdict(VARIANTS[row])
-    del arguments["timm_name"], arguments["public_files"]
+    arguments = VARIANTS[row].arguments()
     if image_size:
         arguments["image_size"] = image_size
     return {**arguments, **overrides}
@@ -44,8 +43,8 @@ def create_model(name: str, pretrained: bool = False, ckpt_dir: StrPath | None =
 
     Args:
         name (str): a name of `list_models()` or timm's name for it (`vit_base_patch16_224`).
-        pretrained (bool): loads the Vision suite's public checkpoint for the variant and image size; it is downloaded
-            when it is not there.
+        pretrained (bool): loads the Vision suite's public checkpoint for the variant and image size, which is
+            downloaded when it is not there; that of "digits" comes with the package.
         ckpt_dir (str, optional): folder of public checkpoints; by default MINDVIT_CKPT_DIR or `ckpt`.
         **overrides: arguments of `ViT`, which replace the row's.
 
@@ -67,8 +66,8 @@ def create_model(name: str, pretrained: bool = False, ckpt_dir: StrPath | None =
         raise ValueError(f"{name} names weights of timm, which are not published for MindSpore; pretrained=True loads "
                          f"the Vision suite's ({public_weights()}). Use one of these names, or download timm's file "
                          "and give it to from_checkpoint")
-    arguments.setdefault("image_size", 224)
-    path = fetch_public_weights(find_variant(name)[0], arguments["image_size"], ckpt_dir)
+    row = find_variant(name)[0]
+    path = fetch_public_weights(row, arguments.get("image_size", VARIANTS[row].image_size), ckpt_dir)
     return from_checkpoint(path, **arguments)
 
 
@@ -263,15 +262,16 @@ def deit_b_16_distilled(num_classes: int = 1000, image_size: Size = 224, has_log
 
 
 def public_weights():
-    """The variants and image sizes of the Vision suite's public checkpoints, in words."""
+    """The variants and image sizes of public checkpoints, in words."""
     return ", ".join(f"{name} at {size}" for name, variant in VARIANTS.items() for size in variant.public_files)
 
 
 def fetch_public_weights(row: str, image_size: Size, ckpt_dir: StrPath | None = None) -> str:
-    """The path of the suite's public checkpoint for a variant, downloaded when it is not there yet.
+    """The path of the public checkpoint for a variant: the packaged one, or the suite's, downloaded when it is not
+    there yet.
 
-    It is kept in ckpt_dir, or the folder named by the environment variable MINDVIT_CKPT_DIR, or `ckpt` in the current
-    folder.
+    The suite's is kept in ckpt_dir, or the folder named by the environment variable MINDVIT_CKPT_DIR, or `ckpt` in the
+    current folder.
     Two processes that ask at once download it once.
 
     Args:
@@ -294,6 +294,9 @@ def fetch_public_weights(row: str, image_size: Size, ckpt_dir: StrPath | None = 
         raise ValueError(f"there is no public checkpoint of {row} at image size {image_size}; there are "
                          f"{public_weights()}. Use pretrained=False, or load another library's file with "
                          "from_checkpoint")
+    packaged = os.path.join(os.path.dirname(__file__), files[image_size])
+    if os.path.exists(packaged):
+        return packaged
     folder = ckpt_dir or os.environ.get("MINDVIT_CKPT_DIR", "ckpt")
     path = os.path.join(folder, files[image_size])
     if os.path.exists(path):

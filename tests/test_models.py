@@ -76,7 +76,7 @@ def test_parameter_counts_of_the_table_are_the_published():
     assert {name: VARIANTS[name].parameters for name in PUBLISHED} == PUBLISHED
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "vit_s_32", "deit_t_16_distilled"])
+@pytest.mark.parametrize("name", ["vit_b_16", "vit_s_32", "deit_t_16_distilled", "digits"])
 def test_networks_have_the_parameters_of_the_table(name):
     assert sum(parameter.size for parameter in create_model(name).get_parameters()) == VARIANTS[name].parameters
 

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import fnmatch
 import re
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,17 +16,36 @@ class Variant:
     num_layers: int
     num_heads: int
     mlp_dim: int
-    timm_name: str
+    timm_name: str | None
     distilled: bool = False
-    public_files: dict[int, str] = dataclasses.field(default_factory=dict)  # image size -> file of the Vision suite
+    pool: str = "cls"
+    pos_embedding: str = "learned"
+    image_size: int = 224
+    num_classes: int = 1000
+    # image size -> file of the Vision suite, or one that comes with the package
+    public_files: dict[int, str] = dataclasses.field(default_factory=dict)
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of ViT: the sizes, and what is not ViT's default."""
+        found = dataclasses.asdict(self)
+        del found["timm_name"], found["public_files"]
+        for name in ("pool", "pos_embedding", "image_size", "num_classes"):
+            if found[name] == getattr(Variant, name):
+                del found[name]  # so that a checkpoint may have another
+        return found
+
+    def called(self) -> list[str]:
+        """timm's names for it."""
+        return [self.timm_name, f"{self.timm_name}_224"] if self.timm_name else []
 
     @property
     def parameters(self) -> int:
-        """Numbers in the network at 224 pixels with 1,000 classes."""
+        """Numbers in the network."""
         d, prefix, heads = self.embed_dim, 1 + self.distilled, 1 + self.distilled
         block = 4 * d * d + 4 * d + 2 * d * self.mlp_dim + self.mlp_dim + d + 4 * d  # attention, MLP, two norms
-        tokens = (prefix + (224 // self.patch_size) ** 2) * d + prefix * d  # position embedding, prefix tokens
-        return self.num_layers * block + tokens + (3 * self.patch_size**2 + 1) * d + 2 * d + heads * (d + 1) * 1000
+        positions = prefix + (self.image_size // self.patch_size) ** 2
+        return (self.num_layers * block + (positions + prefix) * d + (3 * self.patch_size**2 + 1) * d + 2 * d
+                + heads * (d + 1) * self.num_classes)
 
 
 # B, L and H: ViT paper, table 1. Ti and S: Touvron et al., DeiT, 2021, table 1; ViT-Ti and ViT-S have their shapes
@@ -48,6 +68,9 @@ VARIANTS = {
     "deit_t_16_distilled": Variant(16, 192, 12, 3, 768, "deit_tiny_distilled_patch16", distilled=True),
     "deit_s_16_distilled": Variant(16, 384, 12, 6, 1536, "deit_small_distilled_patch16", distilled=True),
     "deit_b_16_distilled": Variant(16, 768, 12, 12, 3072, "deit_base_distilled_patch16", distilled=True),
+    # For handwritten digits; the quickstart trains it at 24 pixels, the package has weights for 28, MNIST's size.
+    "digits": Variant(4, 96, 4, 3, 192, None, pool="mean", pos_embedding="sincos2d", image_size=28, num_classes=10,
+                      public_files={28: "digits.ckpt"}),
 }
 
 
@@ -65,8 +88,7 @@ def list_models(pattern: str = "*") -> list[str]:
         ['vit_b_16', 'vit_b_32']
     """
     names = [name for name, variant in VARIANTS.items()
-             if any(fnmatch.fnmatchcase(known, pattern)
-                    for known in (name, variant.timm_name, f"{variant.timm_name}_224"))]
+             if any(fnmatch.fnmatchcase(known, pattern) for known in (name, *variant.called()))]
     return names or [find_variant(pattern)[0]]
 
 
@@ -88,6 +110,7 @@ def find_variant(name: str) -> tuple[str, int | None]:
     for row, variant in VARIANTS.items():
         if timm_name == variant.timm_name:
             return row, int(image_size) if image_size else None
-    near = difflib.get_close_matches(name, list(VARIANTS) + [variant.timm_name for variant in VARIANTS.values()])
+    known = [*VARIANTS, *(variant.timm_name for variant in VARIANTS.values() if variant.timm_name)]
+    near = difflib.get_close_matches(name, known)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ValueError(f"no model is called {name!r}; {hint}Known names: {', '.join(VARIANTS)}")
