@@ -237,6 +237,7 @@ class TrainJob(RunConfig):
         resume: auto goes on with the run in out, in the middle of an epoch, or begins it where there is none; or the
             folder of another run, whose state is taken.
         resume_override: go on although settings differ, with the new ones; --resume.override true.
+        distributed: on several devices, one process each, which msrun starts; see docs/scaling.md.
 
     Example:
         >>> TrainJob(data=DataConfig("photos"), checkpoint="vit.ckpt", out="runs/a").train.epochs
@@ -250,6 +251,7 @@ class TrainJob(RunConfig):
     out: str = "runs/train"
     resume: str | None = None
     resume_override: bool = False
+    distributed: bool = False
 
 
 @dataclass(kw_only=True)
@@ -281,6 +283,7 @@ class EvalJob(RunConfig):
         json: file for the result.
         per_class: print images, correct ones and top-1 of each class, and put them into the JSON file.
         confusion: folder for confusion.json, confusion.csv and confusion.png.
+        distributed: on several devices, one process each, which msrun starts; see docs/scaling.md.
 
     Example:
         >>> EvalJob(data=DataConfig("photos"), checkpoint="runs/a/best.ckpt", per_class=True).batch_size
@@ -294,6 +297,7 @@ class EvalJob(RunConfig):
     json: str | None = None
     per_class: bool = False
     confusion: str | None = None
+    distributed: bool = False
 
 
 @dataclass(kw_only=True)

@@ -15,6 +15,7 @@ from mindvit.config import RunConfig
 from mindvit.optim.distillation import WithTeacher
 from mindvit.optim.step import StepModel, TrainStep
 from mindvit.runtime.graphs import keep_graphs
+from mindvit.runtime.workers import start, workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,8 @@ def use_ascend_options(options):
 
 
 def use_device(device_target: str = "auto", amp_level: str | None = None, data_sink: bool | None = None,
-               mode: str | None = None, keep_graphs: bool = False, **options: Any) -> Device:
+               mode: str | None = None, keep_graphs: bool = False, distributed: bool = False,
+               **options: Any) -> Device:
     """Sets MindSpore's device and mode, prints what was chosen and why.
 
     Args:
@@ -101,6 +103,7 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
         data_sink (bool, optional): by default on Ascend only.
         mode (str, optional): "graph" (the default) or "pynative".
         keep_graphs (bool): on a CPU, `build_model` keeps compiled graphs; see `keep_graphs`.
+        distributed (bool): join the other workers that a launcher started, see docs/scaling.md; graphs are not kept.
         **options: jit_level, precision_mode, conv_hf32, overflow_mode and flash_attention, for Ascend alone: see
             `RunConfig` and docs/ascend.md. None of them was ever run. Flash attention is that of networks built
             afterwards.
@@ -110,7 +113,7 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
 
     Raises:
         ValueError: the device asked for has no working backend, an option of Ascend is given for another, or this
-            MindSpore does not have it.
+            MindSpore does not have it; or no launcher started this process.
 
     Example:
         >>> use_device("CPU").amp_level
@@ -136,18 +139,22 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
         ms.set_device(device_target)
     use_ascend_options(options)
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
-    device = Device(device_target, amp_level, on_ascend if data_sink is None else data_sink, keep_graphs)
+    if distributed:
+        start()
+    device = Device(device_target, amp_level, on_ascend if data_sink is None else data_sink,
+                    keep_graphs and workers.count == 1)
     print(f"device {device.target} ({why}), {mode} mode, amp level {device.amp_level}, "
           f"data sink {'on' if device.data_sink else 'off'}"
-          f"{''.join(f', {name} {value}' for name, value in options.items())}", flush=True)
+          f"{''.join(f', {name} {value}' for name, value in options.items())}"
+          f"{f', {workers.count} workers, of which this is process {os.getpid()}' if distributed else ''}", flush=True)
     return device
 
 
 def device_of(job: RunConfig, mode: str | None = None) -> Device:
     """What `use_device` chooses for a job, in this mode where the job names none."""
     return use_device(job.device_target, job.amp_level, job.data_sink, job.mode or mode, job.keep_graphs,
-                      jit_level=job.jit_level, precision_mode=job.precision_mode, conv_hf32=job.conv_hf32,
-                      overflow_mode=job.overflow_mode, flash_attention=job.flash_attention)
+                      getattr(job, "distributed", False), jit_level=job.jit_level, precision_mode=job.precision_mode,
+                      conv_hf32=job.conv_hf32, overflow_mode=job.overflow_mode, flash_attention=job.flash_attention)
 
 
 def loss_scaler(loss_scale, device):

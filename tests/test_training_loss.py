@@ -138,7 +138,8 @@ class Validated:
 def test_with_data_sink_the_epochs_loss_is_its_mean(tmp_path, capsys):
     loss = CountedLoss(CrossEntropySmooth(num_classes=10))
     _, train = step(loss)
-    records = EpochRecords(Validated(), None, 0.01, [lambda rows: write_metrics(rows, tmp_path / "metrics.csv")])
+    records = EpochRecords(Validated(), Validated().eval, 0.01,
+                           [lambda rows: write_metrics(rows, tmp_path / "metrics.csv")])
     losses = sink_epochs(loss, train, [LossMonitor(0.01), records])
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -81,6 +81,11 @@ class ImageDataset:
         """dict from label to class name."""
         return dict(enumerate(self.classes))
 
+    def order(self) -> Order:
+        """In what order this device's images are read."""
+        return Order(len(self), self.repeats, self.num_shards or 1, self.shard_id or 0, self.shuffle,
+                     even=self.split == "train")
+
     def run(self) -> ds.Dataset:
         """Build the MindSpore data set.
 
@@ -92,8 +97,7 @@ class ImageDataset:
         Raises:
             ValueError: a training batch would hold more images than there are.
         """
-        train = self.split == "train"
-        order = Order(len(self), self.repeats, self.num_shards or 1, self.shard_id or 0, self.shuffle, even=train)
+        train, order = self.split == "train", self.order()
         if train and len(order) < self.batch_size:
             raise ValueError(f"batch_size {self.batch_size} exceeds the {len(order)} training images in {self.path}"
                              f"{' for each device' if self.num_shards else ''}; use {len(order)} or less")

@@ -6,14 +6,16 @@ from mindvit.config import EvalJob, check_job
 from mindvit.data import open_evaluation
 from mindvit.device import build_model, device_of
 from mindvit.files import write_json
+from mindvit.runtime.workers import workers
 from mindvit.training.loss import CrossEntropySmooth
-from mindvit.training.metrics import ACCURACIES, Confusion, per_class, validation_metrics
+from mindvit.training.metrics import ACCURACIES, Confusion, measure, per_class, validation_metrics
 from mindvit.visualize.confusion import save_confusion
 from mindvit.zoo import build_network, check_head, image_size, use_preprocessing
 
 
 def evaluate(job: EvalJob) -> dict[str, Any]:
-    """Evaluates a checkpoint on the images of val/, else test/, else the held-out ones; every image counts.
+    """Evaluates a checkpoint on the images of val/, else test/, else the held-out ones; every image counts, once also
+    where several workers share them.
 
     Args:
         job (EvalJob): the run.
@@ -45,7 +47,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     images, what = open_evaluation(job.data.root, job.data.test, batch_size=job.batch_size,
                                    num_classes=network.num_classes, class_names=network.class_names,
                                    val_fraction=job.data.val_fraction, num_parallel_workers=job.data.workers,
-                                   resize=image_size(network), preprocessing=network.preprocessing)
+                                   resize=image_size(network), preprocessing=network.preprocessing, **workers.shard)
     if network.class_names is None:
         print(f"the checkpoint does not name its {network.num_classes} classes (no classes.txt beside it); taken in "
               f"this order: {', '.join(images.classes[:5])}{', ...' if len(images.classes) > 5 else ''}", flush=True)
@@ -56,7 +58,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
         metrics["confusion"] = Confusion(network.num_classes)
     model = build_model(network.set_train(False), device, CrossEntropySmooth(num_classes=network.num_classes),
                         metrics=metrics)
-    measured = model.eval(images.run(), dataset_sink_mode=device.data_sink)
+    measured = measure(model, metrics, images, device.data_sink)
     confusion = measured.pop("confusion", None)
     results: dict[str, Any] = {name: float(value) for name, value in measured.items()}
     print({name: results[name] for name in ACCURACIES if name in results})
@@ -68,9 +70,9 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
         print(f"{'class':{width}} {'images':>7} {'correct':>7} {'top-1':>7}")
         for row in results["per_class"]:
             print(f"{row['class']:{width}} {row['images']:>7} {row['correct']:>7} {row['Top_1_Accuracy']:>7.4f}")
-    if job.confusion:
+    if job.confusion and not workers.rank:
         save_confusion(confusion, images.classes, job.confusion)
         print(f"{job.confusion}: confusion.json, confusion.csv, confusion.png", flush=True)
-    if job.json:
+    if job.json and not workers.rank:
         write_json(results, job.json)
     return results

@@ -6,6 +6,7 @@ The device target is read when a cell is built, so set it before. Why the forms 
 import functools
 
 import mindspore as ms
+import numpy as np
 from mindspore import nn, ops
 
 from mindvit.kernels import cpu, native
@@ -78,10 +79,21 @@ def dropout_states(network):
     return [cell.draws.number for _, cell in network.cells_and_names() if isinstance(cell, cpu.Dropout) and cell.p]
 
 
+def separate_dropouts(network, worker):
+    """Makes the dropouts of a network draw other numbers than those of equal networks in other workers, before it is
+    compiled. On the CPU the states stay the same in all workers, so that one's stand for all."""
+    for place, (_, cell) in enumerate(network.cells_and_names()):
+        if isinstance(cell, cpu.Dropout):
+            cell.worker = ms.Tensor(worker * 0x9e3779b9 % 2**32, ms.uint32)  # far apart: 2^32 over the golden ratio
+        elif isinstance(cell, nn.Dropout) and worker:
+            seeds = np.random.default_rng([ms.get_seed() or 0, place, worker]).integers(1, 2**31, 2).tolist()
+            cell.dropout = ops.Dropout(1.0 - cell.p, *seeds)
+
+
 def repeat(x, times):
     """x (1, ...) once for each image, (times, ...); as broadcasting does, which is slow on the CPU."""
     return ops.tile(x, (times,) + (1,) * (x.ndim - 1))
 
 
 __all__ = ["GELU", "SplitQKV", "TABLE", "dropout_states", "fast", "kernel", "on_cpu", "patches", "repeat",
-           "tanh"]
+           "separate_dropouts", "tanh"]

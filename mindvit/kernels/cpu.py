@@ -264,6 +264,7 @@ class Dropout(nn.Cell):
         super().__init__()
         self.p = p
         self.draws = Draws() if p else None
+        self.worker = Tensor(0, ms.uint32)  # what is added where several processes draw with the same number
         self.limit = Tensor(min(round((1 - p) * 2**32), 2**32 - 1), ms.uint32)
 
     def construct(self, x):
@@ -271,7 +272,7 @@ class Dropout(nn.Cell):
             return x
         start = self.draws.number * MULTIPLIER + INCREMENT  # Knuth's linear congruential generator: the next state
         start = ops.depend(start, ops.assign(self.draws.number, start))
-        bits = hashed(ops.cast(ops.range(0, x.size, 1), ms.uint32) + start)
+        bits = hashed(ops.cast(ops.range(0, x.size, 1), ms.uint32) + (start + self.worker))
         kept = ops.cast(bits < self.limit, x.dtype).reshape(x.shape)
         return x * kept * (1 / (1 - self.p))
 

@@ -32,6 +32,8 @@ def follow(share, average, weight):
 class TrainStep(nn.TrainOneStepCell):
     """Forward, backward and update, as one graph of static shapes.
 
+    With MindSpore's data_parallel mode gradients are averaged over the workers, once an update.
+
     Args:
         network (nn.Cell): gives the loss of (images, labels).
         optimizer (nn.Optimizer): moves the weights.
@@ -52,6 +54,7 @@ class TrainStep(nn.TrainOneStepCell):
         self.accumulate, self.steps_per_epoch = accumulate, steps_per_epoch
         self.clip_norm, self.ema, self.scaler = clip_norm, ema, scaler
         self.sum_of_squares = kernel("sum_of_squares")
+        self.add_up: Any = ops.AllReduce() if self.reducer_flag else None
         self.each, self.bind = ops.HyperMap(), ops.Partial()
         self.average = self.weights.clone("average", "zeros") if ema else ()  # "same" would undo what was loaded
         for average, weight in zip(self.average, self.weights):
@@ -68,6 +71,8 @@ class TrainStep(nn.TrainOneStepCell):
             return ops.depend(loss, self.take(self.grad(self.network, self.weights)(images, labels, ones)))
         gradients = self.grad(self.network, self.weights)(images, labels, self.scaler.scale(ones))
         finite = ms.amp.all_finite(gradients)
+        if self.reducer_flag:  # one worker's overflow is everybody's
+            finite = self.add_up(ops.cast(ops.logical_not(finite), ms.float32)) == 0
         gradients = self.scaler.unscale(gradients)
         loss = ops.depend(loss, self.scaler.adjust(finite))
         if finite:

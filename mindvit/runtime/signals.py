@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from mindvit.runtime.workers import workers
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -32,8 +34,14 @@ class Asked:
         if self.number:
             os._exit(128 + number)
         self.number = number
-        print("\nstopping when this step is done and saved; once more leaves at once", file=sys.stderr, flush=True)
+        print(f"\n{self.plan()}; once more leaves at once", file=sys.stderr, flush=True)
         return False
+
+    def plan(self) -> str:
+        """What follows from a signal that is only noted."""
+        if workers.rank:
+            return f"worker {workers.rank} goes on until worker 0 is asked too, saves, and the launcher ends all"
+        return "stopping when this step is done and saved"
 
 
 asked = Asked()

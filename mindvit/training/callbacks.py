@@ -18,6 +18,7 @@ from mindvit.checkpoints import save_weights
 from mindvit.checkpoints.save import check_savable
 from mindvit.device import notice_pynative
 from mindvit.files import StrPath, replacing
+from mindvit.runtime.workers import workers
 from mindvit.training.loss import CountedLoss
 
 
@@ -158,7 +159,8 @@ def progress(lr_init, log_every):
 
 
 class KeepWeights:
-    """Keeps last.ckpt of each epoch, and best.ckpt of the one whose metric is highest.
+    """Keeps last.ckpt of each epoch, and best.ckpt of the one whose metric is highest; of several workers the first
+    writes them, and all know which epoch was best.
 
     Args:
         network (ViT): whose weights.
@@ -176,9 +178,9 @@ class KeepWeights:
         self.best, self.epoch = None, 0
 
     def __call__(self, records):
-        save_weights(self.network, self.folder / "last.ckpt")
-        if self.is_best(records[-1]):
-            save_weights(self.network, self.folder / "best.ckpt")
+        names = ("last.ckpt", "best.ckpt") if self.is_best(records[-1]) else ("last.ckpt",)
+        for name in () if workers.rank else names:
+            save_weights(self.network, self.folder / name)
 
     def is_best(self, record):
         """Whether a new record is the best so far, which is noted."""
@@ -252,27 +254,25 @@ class EpochRecords(EpochLoss):
     the step keeps a running average of the weights, that is validated and read.
 
     Args:
-        model (StepModel): the model being trained, with metrics.
-        dataset_val (mindspore Dataset): validation images.
+        model (StepModel): the model being trained.
+        validate (callable): gives the results of a validation by name.
         lr_init (float or sequence of float): the learning rate, or that of each step.
         readers (sequence of callables): each is called with the list of all records, the newest last; one that returns
             a text ends the training, and the text is printed.
-        dataset_sink_mode (bool): see `Model.eval`.
         records (list of dict, optional): those of the epochs before.
         finish (callable, optional): called last, when the weights are back in their place.
     """
 
-    def __init__(self, model, dataset_val, lr_init, readers, dataset_sink_mode=False, records=None, finish=None):
+    def __init__(self, model, validate, lr_init, readers, records=None, finish=None):
         super().__init__()
-        self.model, self.dataset_val, self.lr_init = model, dataset_val, lr_init
-        self.readers, self.dataset_sink_mode = readers, dataset_sink_mode
+        self.model, self.validate, self.lr_init, self.readers = model, validate, lr_init, readers
         self.records, self.finish = [] if records is None else records, finish
 
     def on_train_epoch_end(self, run_context: RunContext) -> None:
         params = run_context.original_args()
         loss, accuracy = counted_loss(params).means()
         with self.model.step.averaged():
-            validation = self.model.eval(self.dataset_val, dataset_sink_mode=self.dataset_sink_mode)
+            validation = self.validate()
             self.records.append({
                 "epoch": params.cur_epoch_num, "step": params.cur_step_num,
                 "lr": float(learning_rate_at(self.lr_init, params.cur_step_num)),

@@ -1,6 +1,7 @@
 """Training: from a TrainJob to a run folder."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import pathlib
@@ -19,14 +20,16 @@ from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.data.transforms import split_augment
 from mindvit.device import build_model, device_of
 from mindvit.files import replacing, write_json
+from mindvit.kernels import separate_dropouts
 from mindvit.optim.distillation import DISTILLATIONS, TaughtLoss, Teacher
 from mindvit.optim.groups import freeze
 from mindvit.optim.optimizers import build_optimizer
 from mindvit.optim.schedule import learning_rates
 from mindvit.runtime.signals import patience
+from mindvit.runtime.workers import told, wait, workers
 from mindvit.training.callbacks import EpochRecords, KeepWeights, enough, print_validation, progress, write_metrics
 from mindvit.training.loss import LOSSES, CountedLoss
-from mindvit.training.metrics import accuracies, validation_metrics
+from mindvit.training.metrics import accuracies, measure, validation_metrics
 from mindvit.training.state import (
     STATE,
     Progress,
@@ -36,6 +39,7 @@ from mindvit.training.state import (
     read_progress,
     save_interval,
     settings_of,
+    take_place,
 )
 from mindvit.visualize import save_batch, save_curves
 from mindvit.zoo import build_network, check_channels, check_head, image_size, use_preprocessing
@@ -114,7 +118,8 @@ def open_training(job):
         FileNotFoundError: there are no data.
         ValueError: there is one class; data, network or checkpoint do not fit.
     """
-    options: dict[str, Any] = {"batch_size": job.train.batch_size, "num_parallel_workers": job.data.workers}
+    options: dict[str, Any] = {"batch_size": job.train.batch_size, "num_parallel_workers": job.data.workers,
+                               **workers.shard}
     sets = {split: open_dataset(job.data.root, split, num_classes=job.model.num_classes, hold_out=True,
                                 val_fraction=job.data.val_fraction, **options)
             for split in ("train", "val")}
@@ -189,8 +194,19 @@ def show_batch(job: ShowBatchJob) -> None:
           flush=True)
 
 
+def write_settings(folder, job, classes):
+    """Writes config.yaml and classes.txt into a run folder."""
+    with replacing(folder / "config.yaml") as path:
+        settings = yaml.safe_dump(dataclasses.asdict(job), sort_keys=False, allow_unicode=True)
+        path.write_text(CONFIG_HEADER + settings, encoding="utf-8")
+    with replacing(folder / "classes.txt") as path:
+        path.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+
+
 def train(job: TrainJob) -> dict:
     """Trains a network, validates it after every epoch, and leaves a run folder.
+
+    Of several workers each trains on its share of every batch, and the first writes and prints.
 
     Args:
         job (TrainJob): the run.
@@ -219,8 +235,11 @@ def train(job: TrainJob) -> dict:
     ms.set_seed(job.train.seed)
 
     sets, network = open_training(job)
+    separate_dropouts(network, workers.rank)
+    if workers.rank:  # other crops and flips; it seeds numpy too, from which the equal weights are drawn by now
+        ds.config.set_seed((job.train.seed + workers.rank) % 2**32)
     prepare, test = network.preprocessing, "test" in sets and sets["test"].path
-    train_set, val_set = sets["train"].run(), sets["val"].run()
+    train_set = sets["train"].run()
 
     steps = train_set.get_dataset_size()
     moves = math.ceil(steps / job.train.accumulate)  # of the weights, in an epoch
@@ -246,29 +265,29 @@ def train(job: TrainJob) -> dict:
                         accumulate=job.train.accumulate, steps_per_epoch=steps, clip_norm=job.train.clip_norm,
                         ema=job.train.ema, teacher=teacher)
     every = save_interval(job.train.save_every)
-    data = {"images": len(sets["train"]), "batches an epoch": steps, "classes": sets["train"].classes}
+    data = {"images": len(sets["train"]), "batches an epoch": steps, "classes": sets["train"].classes,
+            "images a batch": workers.count * job.train.batch_size, "workers": workers.count}
     state, folder = find_state(job)
     progress_made = Progress(0, [], settings_of(job), data)
     if state:
         saved = read_progress(state)
         check_same(state, saved, progress_made.settings, data, job.resume_override)
         load_state(state, model.step)
-        progress_made = dataclasses.replace(saved, settings=progress_made.settings)
+        progress_made.steps, progress_made.records = take_place(saved, data, model.step, optimizer), saved.records
         ds.config.set_fast_recovery(False)  # else the order is the same, and the crops are not
-        train_set.set_init_step(saved.steps // (steps if device.data_sink else 1))
-    if folder is None:
+        train_set.set_init_step(progress_made.steps // (steps if device.data_sink else 1))
+    if folder is None and not workers.rank:
         folder = new_run_folder(job.out, TrainJob.out)  # now, when nothing can be refused any more
-    with replacing(folder / "config.yaml") as path:
-        settings = yaml.safe_dump(dataclasses.asdict(job), sort_keys=False, allow_unicode=True)
-        path.write_text(CONFIG_HEADER + settings, encoding="utf-8")
+    folder = pathlib.Path(told(str(folder)))
     network.class_names = [sets["train"].index2label[index] for index in range(network.num_classes)]
-    with replacing(folder / "classes.txt") as path:
-        path.write_text("".join(f"{name}\n" for name in network.class_names), encoding="utf-8")
     keep = KeepWeights(network, folder, job.train.select)
-    readers = (keep, lambda records: print_validation(records[-1], keep.best, job.train.epochs, keep.metric_name),
-               lambda records: write_metrics(records, folder / "metrics.csv"),
-               lambda records: save_curves(records, folder / "curves.png"),
-               lambda records: enough(records, keep.best, job.train.patience))
+    readers = [keep, lambda records: print_validation(records[-1], keep.best, job.train.epochs, keep.metric_name),
+               lambda records: enough(records, keep.best, job.train.patience)]
+    if not workers.rank:
+        write_settings(folder, job, network.class_names)
+        readers += [lambda records: write_metrics(records, folder / "metrics.csv"),
+                    lambda records: save_curves(records, folder / "curves.png")]
+    validate = functools.partial(measure, model, metrics, sets["val"], device.data_sink)
     saver = SaveState(folder / STATE, model.step, progress_made, job.train.epochs, *every)
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
           f"{steps} steps an epoch{'; the first step compiles the graph' if job.mode != 'pynative' else ''}\n"
@@ -276,7 +295,7 @@ def train(job: TrainJob) -> dict:
     if state:
         for record in progress_made.records:
             keep.is_best(record)
-        if state.parent != folder and keep.best:
+        if state.parent != folder and keep.best and not workers.rank:
             shutil.copyfile(state.with_name("best.ckpt"), folder / "best.ckpt")
         print(f"{state}: goes on from step {progress_made.steps} of {steps * job.train.epochs}", flush=True)
     try:
@@ -285,21 +304,23 @@ def train(job: TrainJob) -> dict:
             with patience():
                 model.train(job.train.epochs, train_set, dataset_sink_mode=device.data_sink, initial_epoch=done,
                             callbacks=[progress(lr, job.train.log_every), saver,
-                                       EpochRecords(model, val_set, lr, readers, device.data_sink,
-                                                    progress_made.records, saver.save)])
+                                       EpochRecords(model, validate, lr, readers, progress_made.records,
+                                                    saver.save)])
         best = keep.best
         results = {**best, "images": len(sets["val"]), "epochs": job.train.epochs, "device_target": device.target,
                    "amp_level": device.amp_level}
         print(f"best epoch {best['epoch']}: {accuracies(best)} on {len(sets['val'])} validation images, which chose "
               "the epoch", flush=True)
         if test:
+            wait()  # until the first worker has written it, on a disk that all see
             load_weights(network, folder / "best.ckpt")
-            measured = model.eval(sets["test"].run(), dataset_sink_mode=device.data_sink)
+            measured = measure(model, metrics, sets["test"], device.data_sink)
             results["test"] = {**{name: float(value) for name, value in measured.items()}, "images": len(sets["test"])}
             print(f"test, with the weights of that epoch: {accuracies(measured)} on {len(sets['test'])} images in "
                   f"{test}", flush=True)
         results["seconds"] = round(time.time() - start, 1)
-        write_json(results, folder / "metrics.json")
+        if not workers.rank:
+            write_json(results, folder / "metrics.json")
         print(f"{folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
         return {**results, "folder": str(folder)}
     except KeyboardInterrupt as error:

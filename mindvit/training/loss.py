@@ -3,6 +3,8 @@
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
+from mindvit.runtime.workers import workers
+
 
 @ms.ops.constexpr(check=False)
 def check_logits(shape, num_classes):
@@ -92,8 +94,8 @@ LOSSES = {"cross_entropy": CrossEntropySmooth, "binary_cross_entropy": BinaryCro
 class CountedLoss(nn.Cell):
     """A mean loss that, while it trains, adds up on the device the loss of all images and how many were named right.
 
-    So both are those of a whole epoch even where callbacks run once an epoch, as they do with data sink. The loss
-    itself and its gradient are unchanged.
+    So both are those of a whole epoch even where callbacks run once an epoch, as they do with data sink, and those of
+    all workers, each of which knows them after each step. The loss itself and its gradient are unchanged.
 
     Args:
         loss (nn.Cell): mean over the batch of (logits (B, num_classes), labels (B,)), and a teacher's logits where
@@ -104,12 +106,14 @@ class CountedLoss(nn.Cell):
         super().__init__()
         self.loss = loss
         # loss, right ones, images; float32 counts to 16 million
+        self.add_up = ops.AllReduce() if workers.count > 1 else None
         self.totals = Parameter(Tensor([0.0, 0.0, 0.0], ms.float32), "training_totals", requires_grad=False)
 
     def construct(self, logits, labels, taught=None):
         loss = self.loss(logits, labels) if taught is None else self.loss(logits, labels, taught)
         if self.training:
-            ops.assign_add(self.totals, self.count(ops.stop_gradient(loss), logits, labels))
+            counts = self.count(ops.stop_gradient(loss), logits, labels)
+            ops.assign_add(self.totals, counts if self.add_up is None else self.add_up(counts))
         return loss
 
     def count(self, loss, logits, labels):

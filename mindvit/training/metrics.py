@@ -1,8 +1,18 @@
 """What is measured in validation."""
 
 import numpy as np
-from mindspore.train import Top1CategoricalAccuracy, Top5CategoricalAccuracy
+from mindspore.train import TopKCategoricalAccuracy
 from mindspore.train.metrics import Metric
+
+from mindvit.runtime.workers import total
+
+
+class Accuracy(TopKCategoricalAccuracy):
+    """MindSpore's share of the images whose class is among the k likeliest, over the images of all workers."""
+
+    def eval(self):
+        self._correct_num, self._samples_num = total(np.array([self._correct_num, self._samples_num], float)).tolist()
+        return super().eval()
 
 
 class MeanCrossEntropy(Metric):
@@ -27,9 +37,11 @@ class MeanCrossEntropy(Metric):
         self.images += len(labels)
 
     def eval(self):
+        self.total, images = total(np.array([self.total, self.images], float)).tolist()
+        self.images = int(images)
         if not self.images:
             raise RuntimeError("no image was evaluated; the validation data are empty")
-        return float(self.total / self.images)
+        return self.total / self.images
 
 
 class Confusion(Metric):
@@ -51,7 +63,7 @@ class Confusion(Metric):
         np.add.at(self.counts, (labels, logits.argmax(1)), 1)
 
     def eval(self):
-        return self.counts
+        return total(self.counts)
 
 
 ACCURACIES = {"Top_1_Accuracy": "top-1", "Top_5_Accuracy": "top-5"}
@@ -59,8 +71,24 @@ ACCURACIES = {"Top_1_Accuracy": "top-1", "Top_5_Accuracy": "top-5"}
 
 def validation_metrics(num_classes):
     """The metrics of every validation: top-1, with more than five classes top-5, and the mean cross entropy."""
-    top_5 = {"Top_5_Accuracy": Top5CategoricalAccuracy()} if num_classes > 5 else {}
-    return {"Top_1_Accuracy": Top1CategoricalAccuracy(), **top_5, "val_loss": MeanCrossEntropy()}
+    top_5 = {"Top_5_Accuracy": Accuracy(5)} if num_classes > 5 else {}
+    return {"Top_1_Accuracy": Accuracy(1), **top_5, "val_loss": MeanCrossEntropy()}
+
+
+def measure(model, metrics, images, data_sink):
+    """The metrics over the images of a data set, of which each worker evaluates its share.
+
+    Args:
+        model (mindspore.train.Model): with these metrics.
+        metrics (dict): by name; they add up over the workers when they are evaluated.
+        images (ImageDataset): this worker's share, which may be empty where there are more workers than images.
+        data_sink (bool): see `Model.eval`.
+    """
+    if len(images.order()):
+        return model.eval(images.run(), dataset_sink_mode=data_sink)
+    for metric in metrics.values():
+        metric.clear()
+    return {name: metric.eval() for name, metric in metrics.items()}
 
 
 def accuracies(results):

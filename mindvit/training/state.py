@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import random
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor
+from mindspore import Parameter, Tensor, nn
 from mindspore.train import Callback, RunContext
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -21,10 +22,13 @@ from mindvit.kernels import dropout_states
 from mindvit.optim.distillation import Teacher
 from mindvit.optim.step import TrainStep
 from mindvit.runtime.signals import asked
+from mindvit.runtime.workers import workers
 
 STATE = "state.safetensors"
 # What may be another when a run goes on: it changes nothing in the weights.
-FREE = ("out", "resume", "resume_override", "ckpt_dir", "keep_graphs", "train.log_every", "train.save_every")
+FREE = ("out", "resume", "resume_override", "ckpt_dir", "keep_graphs", "distributed", "train.log_every",
+        "train.save_every")
+DATA = ("images", "classes", "batches an epoch", "images a batch", "workers")
 
 
 @dataclasses.dataclass
@@ -35,7 +39,8 @@ class Progress:
         steps: batches that were trained on.
         records: one an epoch.
         settings: the job, flat: {"train.lr": 5e-05, ...}.
-        data: what tells the training images: their number, the batches an epoch and the classes.
+        data: what DATA names: the number of images and the classes; the batches an epoch, the images that a batch has
+            in all workers, and the number of workers.
     """
 
     steps: int
@@ -78,7 +83,9 @@ def read_progress(path: pathlib.Path) -> Progress:
     try:
         with safe_open(path, "np") as file:
             told = json.loads((file.metadata() or {})["mindvit"])
-        return Progress(**{field.name: told[field.name] for field in dataclasses.fields(Progress)})
+        progress = Progress(**{field.name: told[field.name] for field in dataclasses.fields(Progress)})
+        progress.data = {name: progress.data[name] for name in DATA}
+        return progress
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no whole state of a training ({error}); to train from the run's "
                          "last weights, give its last.ckpt as --checkpoint and another --out") from None
@@ -125,23 +132,63 @@ def check_same(path: pathlib.Path, saved: Progress, settings: dict[str, Any], da
                override: bool) -> None:
     """ValueError where a saved training had other settings or images, unless they are to be overridden.
 
+    Another number of workers is only told; and so is the batch size of each where together they take as many images.
+
     Raises:
-        ValueError: the message has what differs; other numbers of batches or classes cannot be overridden.
+        ValueError: the message has what differs; other numbers of images or classes cannot be overridden.
     """
-    different = [f"{name} was {saved.settings.get(name)!r} and is {settings.get(name)!r}"
-                 for name in sorted({**saved.settings, **settings})
+    same_batch = saved.data["images a batch"] == data["images a batch"]
+    names = {**saved.settings, **settings}.keys() - ({"train.batch_size"} if same_batch else set())
+    different = [f"{name} was {saved.settings.get(name)!r} and is {settings.get(name)!r}" for name in sorted(names)
                  if saved.settings.get(name) != settings.get(name)]
-    images = [f"the data's {name} was {saved.data[name]} and is {data[name]}" for name in data
+    images = [f"the data's {name} was {saved.data[name]} and is {data[name]}" for name in ("images", "classes")
               if saved.data[name] != data[name]]
     if images or different and not override:
         raise ValueError(f"{path} is of a training with other settings: {'; '.join(images + different)}."
                          + ("" if images else " Add --resume.override true to go on with the new ones"))
     for line in different:
         print(f"resumed with another setting: {line}", flush=True)
+    if saved.data["workers"] != data["workers"]:
+        print(f"resumed with another number of workers: was {saved.data['workers']} and is {data['workers']}; a batch "
+              f"of all had {saved.data['images a batch']} images and has {data['images a batch']}", flush=True)
+
+
+def take_place(saved: Progress, data: dict[str, Any], step: TrainStep, optimizer: nn.Optimizer) -> int:
+    """The steps that a training has behind it which goes on from a saved one, in whose place the step and the
+    optimizer are put where batches are now of another size, or otherwise accumulated.
+
+    An epoch in which the saved training stopped goes on with the batch that has the first image not yet seen, or where
+    gradients are accumulated with the first batch of its group.
+
+    Args:
+        saved (Progress): the saved training.
+        data (dict): as in Progress, of the one that goes on.
+        step (TrainStep), optimizer (nn.Optimizer): of the one that goes on, loaded with the saved state.
+    """
+    then = saved.data["images a batch"], saved.settings["train.accumulate"]
+    if then == (data["images a batch"], step.accumulate):
+        return saved.steps
+    epoch, done = divmod(saved.steps, saved.data["batches an epoch"])
+    seen = done * saved.data["images a batch"]
+    batches = seen // data["images a batch"] // step.accumulate * step.accumulate
+    if twice := seen - batches * data["images a batch"]:
+        print(f"{twice} images of epoch {epoch + 1} are seen twice, as its {seen} images seen make no whole number of "
+              "the batches now", flush=True)
+    moves = epoch * math.ceil(data["batches an epoch"] / step.accumulate) + batches // step.accumulate
+    optimizer.global_step.set_data(Tensor([moves], optimizer.global_step.dtype))
+    if step.accumulate > 1:
+        step.batch.set_data(Tensor(batches, ms.int32))
+        step.added.set_data(Tensor(0, ms.int32))
+        for part in step.sums:
+            part.set_data(Tensor(np.zeros(part.shape), part.dtype))
+    return epoch * data["batches an epoch"] + batches
 
 
 class SaveState(Callback):
     """Saves the state of a training every so many steps or minutes, and when somebody asks to stop.
+
+    Of several workers the first saves, where its state stands for all: gradients that each accumulates for itself are
+    in no file, so it waits for the end of their group.
 
     Args:
         path (Path): the file.
@@ -156,7 +203,7 @@ class SaveState(Callback):
         super().__init__()
         self.path, self.step, self.progress, self.epochs = path, step, progress, epochs
         self.steps, self.seconds = steps, seconds
-        self.saved = time.monotonic()
+        self.saved, self.due = time.monotonic(), False
 
     def on_train_begin(self, run_context: RunContext) -> None:
         params = run_context.original_args()
@@ -167,13 +214,17 @@ class SaveState(Callback):
         self.progress.steps = params.cur_step_num
         if params.cur_step_num % params.batch_num == 0:
             return  # the epoch's end is near, where the state is saved with its record
-        due = self.steps and params.cur_step_num % self.steps == 0 or \
-            self.seconds and time.monotonic() - self.saved >= self.seconds
-        if due or asked.number:
+        self.due = self.due or bool(self.steps and params.cur_step_num % self.steps == 0 or asked.number or
+                                    self.seconds and time.monotonic() - self.saved >= self.seconds)
+        in_group = params.cur_step_num % params.batch_num % self.step.accumulate
+        if self.due and not (workers.count > 1 and in_group):
             self.save()
 
     def save(self) -> None:
-        """Writes the state; KeyboardInterrupt where somebody asked to stop."""
+        """Writes the state; KeyboardInterrupt where somebody asked to stop. Workers but the first do nothing."""
+        self.due = False
+        if workers.rank:
+            return
         save_state(self.path, self.step, self.progress)
         self.saved = time.monotonic()
         if asked.number:

@@ -1,0 +1,251 @@
+"""Several workers, each a real process that msrun starts: they train and evaluate as one does, and may die."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tiny import FLAGS
+
+import mindvit
+from mindvit.cli import main
+
+ROOT = pathlib.Path(mindvit.__file__).parents[1]
+# Runs the command line; after each step a worker writes what it was given and what it has then; one may be killed.
+WATCHED = """
+import os, signal, sys
+import numpy as np
+from mindvit.runtime.workers import workers
+from mindvit.training import state
+
+usual, (rank, last) = state.SaveState.on_train_step_end, map(int, sys.argv[1:3])
+
+
+def on_train_step_end(self, run_context):
+    usual(self, run_context)
+    params = run_context.original_args()
+    images, labels = (value.asnumpy() for value in params.train_dataset_element)
+    values = {name: value.asnumpy() for name, value in state.variables(self.step).items()}
+    name = f"step_{params.cur_step_num}_{workers.rank}_of_{workers.count}.npz"
+    np.savez(name, images=images, labels=labels, **values)
+    if (workers.rank, params.cur_step_num) == (rank, last):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+state.SaveState.on_train_step_end = on_train_step_end
+from mindvit.cli import main
+
+sys.exit(main(sys.argv[3:]))
+"""
+NOBODY = ("-1", "0")  # is killed
+
+
+def msrun(script, arguments, workers, expect=0, limit=300):
+    """What msrun prints, with the logs of the workers in logs/; status 0, or another where that is expected."""
+    pathlib.Path("script.py").write_text(script)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shutil.rmtree("logs", ignore_errors=True)
+    command = [str(pathlib.Path(sys.executable).with_name("msrun")), f"--worker_num={workers}",
+               f"--local_worker_num={workers}", f"--master_port={port}", "--join=True", "--log_dir=logs", "script.py"]
+    bin_first = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # msrun starts "python"
+    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT), "GLOG_v": "3",
+                                                            "OMP_NUM_THREADS": "1", "PATH": bin_first})
+    try:
+        printed, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)  # which ends the workers, in sessions of their own
+        printed, _ = process.communicate(timeout=30)
+        raise AssertionError(printed[-3000:]) from None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert bool(process.returncode) == bool(expect), printed[-5000:]
+    return printed
+
+
+def alone(script, arguments):
+    pathlib.Path("script.py").write_text(script)
+    done = subprocess.run([sys.executable, "script.py", *arguments], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "GLOG_v": "3", "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def training(digits, out, batch, *more, epochs=2, augment="[resize]"):
+    return ["train", "--data.root", str(digits), *FLAGS, "--train.epochs", str(epochs), "--data.augment", augment,
+            "--train.batch_size", str(batch), "--train.lr", "1e-3", "--out", out, "--device_target", "CPU", *more]
+
+
+def after(step, rank=0, workers=1, folder="."):
+    return dict(np.load(pathlib.Path(folder, f"step_{step}_{rank}_of_{workers}.npz")))
+
+
+def rows(folder):
+    with open(pathlib.Path(folder, "metrics.csv"), newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def weights(values):
+    return {name: value for name, value in values.items() if name.startswith(("transformer", "dense", "cls", "norm",
+                                                                              "patch", "pos"))}
+
+
+def test_alone_it_says_how_to_start(digit_folder, capsys, monkeypatch):
+    for name in ("MS_SCHED_HOST", "RANK_TABLE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(training(digit_folder, "run", 10, "--distributed", "true")) == 2
+    error = capsys.readouterr().err
+    assert "this process was started alone" in error and "msrun --worker_num=8 --local_worker_num=8" in error
+    assert not pathlib.Path("run").exists()
+
+
+def test_two_workers_are_one_with_twice_the_batch(digit_folder):
+    """Sixteen steps and two validations; the first worker alone writes and prints. With Adam gradients that cancel
+    out would become steps of either sign."""
+    sgd = "--train.optimizer", "sgd", "--train.lr", "0.05", "--train.clip_norm", "1.0"
+    alone(WATCHED, [*NOBODY, *training(digit_folder, "one", 20, *sgd)])
+    printed = msrun(WATCHED, [*NOBODY, *training(digit_folder, "auto", 10, *sgd, "--distributed", "true")], 2)
+    for step in (1, 10, 16):
+        one, parts = after(step), [after(step, rank, 2) for rank in range(2)]
+        assert (one["images"] == np.stack([part["images"] for part in parts], 1).reshape(20, 3, 32, 32)).all()
+        assert len(weights(one)) == 32
+        for name, value in weights(one).items():
+            assert (parts[0][name] == parts[1][name]).all() and np.abs(value - parts[0][name]).max() < 1e-5, name
+    for one, two in zip(rows("one"), rows("runs/train"), strict=True):
+        assert one == pytest.approx(two, abs=1e-4)
+        assert one["Top_1_Accuracy"] == two["Top_1_Accuracy"]
+    assert os.listdir("runs") == ["train"]
+    assert printed.count("Epoch:[  1/  2], Top_1_Accuracy") == 1 and "2 workers, of which this is process" in printed
+    assert "Epoch" not in pathlib.Path("logs/worker_1.log").read_text()
+
+
+EVALUATIONS = """
+import sys
+from mindvit.cli import main
+
+words, (few, many) = sys.argv[1:-2], sys.argv[-2:]
+assert main([*words, "--data.root", many, "--json", "many.json", "--confusion", "many", "--per_class", "true"]) == 0
+assert main([*words, "--data.root", few, "--json", "few.json"]) == 0
+"""
+
+
+@pytest.mark.long
+def test_three_workers_evaluate_as_one(digit_folder, digit_run, tmp_path):
+    """40 images, which three do not divide; and two, of which one worker has none. In batches of one, as float32 rounds
+    products of other sizes otherwise."""
+    for name in ("class 0", "class 1"):
+        image = min((digit_folder / "val" / name).glob("*.png"))
+        (tmp_path / "val" / name).mkdir(parents=True)
+        shutil.copy(image, tmp_path / "val" / name)
+    words = ["eval", "--checkpoint", str(digit_run / "best.ckpt"), "--batch_size", "1", "--device_target", "CPU"]
+    folders = [str(tmp_path), str(digit_folder)]
+    alone(EVALUATIONS, [*words, *folders])
+    names = ("many.json", "few.json", "many/confusion.json")
+    expected = [json.loads(pathlib.Path(name).read_text()) for name in names]
+    for name in names:
+        pathlib.Path(name).unlink()
+    msrun(EVALUATIONS, [*words, "--distributed", "true", *folders], 3)
+    found = [json.loads(pathlib.Path(name).read_text()) for name in names]
+    for one, three in zip(expected[:2], found[:2]):
+        assert three.pop("val_loss") == pytest.approx(one.pop("val_loss"), abs=1e-9)
+    assert found == expected and found[0]["images"] == 40 and found[1]["images"] == 2
+
+
+OVERFLOW = """
+import sys
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+from mindvit.device import use_device
+from mindvit.optim.step import TrainStep
+from mindvit.runtime.workers import gathered, workers
+
+use_device("CPU", mode=sys.argv[1], distributed=True)
+ms.set_seed(1)
+network = nn.Dense(4, 1)
+loss = nn.WithLossCell(network, nn.MSELoss())
+for accumulate in (1, 3):
+    scaler = ms.amp.DynamicLossScaler(2.0**4, 2, 1000)
+    step = TrainStep(loss, nn.SGD(network.trainable_params(), 0.1), accumulate, 4, scaler=scaler)
+    before, kept = network.weight.asnumpy().copy(), []
+    for batch in range(4):
+        images = np.full((2, 4), np.inf if (batch, workers.rank) == (2, 1) else workers.rank + batch, np.float32)
+        step(Tensor(images), Tensor(np.ones((2, 1), np.float32)))
+        kept.append(network.weight.asnumpy().copy())
+    everyones = gathered(np.stack(kept))
+    assert np.isfinite(everyones).all() and (everyones[0] == everyones[1]).all() and (kept[-1] != before).any()
+    assert gathered(np.array([step.measures()["skipped_batches"]], np.int64)).tolist() == [[1], [1]]
+    assert gathered(np.array([step.measures()["loss_scale"]])).tolist() == [[8.0], [8.0]]
+    assert accumulate == 3 or (kept[1] == kept[2]).all()
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["graph", "pynative"])
+def test_one_workers_overflow_is_everybodys(mode):
+    msrun(OVERFLOW, [mode], 2)
+
+
+RANDOM = ["--model.overrides.keep_prob", "0.9", "--model.overrides.drop_path_keep_prob", "0.8", "--train.ema", "0.9",
+          "--train.accumulate", "3", "--train.save_every", "2", "--distributed", "true", "--resume", "auto"]
+CROPS = "[random_crop, flip, mixup_or_cutmix]"
+@pytest.mark.long
+def test_workers_differ_in_what_is_random_and_go_on_bit_for_bit(digit_folder):
+    """Gradients of three batches are accumulated: where each worker has its own, nothing is saved."""
+    random = training(digit_folder, "whole", 10, *RANDOM, augment=CROPS)
+    msrun(WATCHED, [*NOBODY, *random], 2)
+    parts = [after(1, rank, 2) for rank in range(2)]
+    assert (parts[0]["images"] != parts[1]["images"]).any()
+    whole = [after(16, rank, 2) for rank in range(2)]
+    random[random.index("whole")] = "killed"
+    msrun(WATCHED, ["1", "6", *random], 2, expect=1)
+    printed = msrun(WATCHED, [*NOBODY, *random], 2)
+    assert "killed/state.safetensors: goes on from step 6 of 16" in printed or "from step 3 of 16" in printed
+    for rank in range(2):
+        again = after(16, rank, 2)
+        assert all((again[name] == value).all() for name, value in whole[rank].items())
+    for name in ("last.ckpt", "best.ckpt", "metrics.csv"):
+        assert pathlib.Path("killed", name).read_bytes() == pathlib.Path("whole", name).read_bytes()
+
+
+@pytest.mark.long
+def test_a_worker_that_dies_ends_the_job_and_any_number_goes_on(digit_folder):
+    words = training(digit_folder, "run", 10, "--train.save_every", "2", "--resume", "auto")
+    start = time.time()
+    printed = msrun(WATCHED, ["1", "13", *words, "--distributed", "true"], 2, expect=1)
+    died = pathlib.Path("step_13_1_of_2.npz").stat().st_mtime
+    assert start < died and time.time() - died < 60
+    assert re.search(r"Worker process \d+ exit with exception. Error code: -9", printed)
+    shutil.copytree("run", "one")
+    shutil.copytree("run", "three")
+    printed = alone(WATCHED, [*NOBODY, *words, "--out", "one"])
+    assert "was 2 and is 1; a batch of all had 20 images and has 10" in printed
+    assert "one/state.safetensors: goes on from step 24 of 32" in printed and "are seen twice" not in printed
+    assert after(25)["global_step"] == 25
+    printed = msrun(WATCHED, [*NOBODY, *words, "--out", "three", "--distributed", "true"], 3)
+    assert "20 images of epoch 2 are seen twice" in printed
+    assert "three/state.safetensors: goes on from step 7 of 10" in printed
+    assert [row["epoch"] for row in rows("one")] == [row["epoch"] for row in rows("three")] == [1, 2]
+
+
+def test_the_same_global_batch_needs_no_override(tmp_path, capsys):
+    from mindvit.training.state import Progress, check_same
+
+    data = {"images": 160, "classes": ["a"], "batches an epoch": 8, "images a batch": 20, "workers": 2}
+    saved = Progress(3, [], {"train.batch_size": 10}, data)
+    check_same(tmp_path, saved, {"train.batch_size": 20}, {**data, "workers": 1}, False)
+    assert "another number of workers: was 2 and is 1" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="train.batch_size was 10 and is 20"):
+        check_same(tmp_path, saved, {"train.batch_size": 20}, {**data, "images a batch": 40}, False)
