@@ -1,5 +1,6 @@
 """Several workers, each a real process that msrun starts: they train and evaluate as one does, and may die."""
 
+import contextlib
 import csv
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 from tiny import FLAGS
 
@@ -49,8 +51,9 @@ sys.exit(main(sys.argv[3:]))
 NOBODY = ("-1", "0")  # is killed
 
 
-def msrun(script, arguments, workers, expect=0, limit=300):
-    """What msrun prints, with the logs of the workers in logs/; status 0, or another where that is expected."""
+@contextlib.contextmanager
+def launched(script, arguments, workers):
+    """The process of msrun, with the logs of the workers in logs/; they end with it."""
     pathlib.Path("script.py").write_text(script)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -63,14 +66,20 @@ def msrun(script, arguments, workers, expect=0, limit=300):
                                start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT), "GLOG_v": "3",
                                                             "OMP_NUM_THREADS": "1", "PATH": bin_first})
     try:
-        printed, _ = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)  # which ends the workers, in sessions of their own
-        printed, _ = process.communicate(timeout=30)
-        raise AssertionError(printed[-3000:]) from None
+        yield process
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.send_signal(signal.SIGINT)  # which ends the workers, in sessions of their own
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=30)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def msrun(script, arguments, workers, expect=0, limit=300):
+    """What msrun prints; its status is 0, or another where that is expected."""
+    with launched(script, arguments, workers) as process:
+        printed, _ = process.communicate(timeout=limit)
     assert bool(process.returncode) == bool(expect), printed[-5000:]
     return printed
 
@@ -198,16 +207,20 @@ def test_one_workers_overflow_is_everybodys(mode):
     msrun(OVERFLOW, [mode], 2)
 
 
-RANDOM = ["--model.overrides.keep_prob", "0.9", "--model.overrides.drop_path_keep_prob", "0.8", "--train.ema", "0.9",
-          "--train.accumulate", "3", "--train.save_every", "2", "--distributed", "true", "--resume", "auto"]
-CROPS = "[random_crop, flip, mixup_or_cutmix]"
+RANDOM = ["--model.overrides.keep_prob", "0.9", "--model.overrides.drop_path_keep_prob", "0.8", "--data.repeats", "2",
+          "--train.ema", "0.9", "--train.accumulate", "3", "--train.save_every", "2", "--distributed", "true",
+          "--resume", "auto"]
+
+
 @pytest.mark.long
 def test_workers_differ_in_what_is_random_and_go_on_bit_for_bit(digit_folder):
-    """Gradients of three batches are accumulated: where each worker has its own, nothing is saved."""
-    random = training(digit_folder, "whole", 10, *RANDOM, augment=CROPS)
+    """Each image is with both workers, in different crops. Gradients of three batches are accumulated: where each
+    worker has its own, nothing is saved."""
+    random = training(digit_folder, "whole", 10, *RANDOM, augment="[random_crop, flip]")
     msrun(WATCHED, [*NOBODY, *random], 2)
     parts = [after(1, rank, 2) for rank in range(2)]
-    assert (parts[0]["images"] != parts[1]["images"]).any()
+    assert (parts[0]["labels"] == parts[1]["labels"]).all()
+    assert all((one != two).any() for one, two in zip(parts[0]["images"], parts[1]["images"]))
     whole = [after(16, rank, 2) for rank in range(2)]
     random[random.index("whole")] = "killed"
     msrun(WATCHED, ["1", "6", *random], 2, expect=1)
@@ -238,6 +251,25 @@ def test_a_worker_that_dies_ends_the_job_and_any_number_goes_on(digit_folder):
     assert "20 images of epoch 2 are seen twice" in printed
     assert "three/state.safetensors: goes on from step 7 of 10" in printed
     assert [row["epoch"] for row in rows("one")] == [row["epoch"] for row in rows("three")] == [1, 2]
+
+
+@pytest.mark.long
+def test_a_signal_to_the_first_worker_saves_and_ends_the_job(digit_folder):
+    """One to another worker is noted; nothing else follows."""
+    words = training(digit_folder, "run", 10, "--train.log_every", "1", "--distributed", "true", epochs=500)
+    with launched("from mindvit.cli import main\nimport sys\nsys.exit(main(sys.argv[1:]))", words, 2) as process:
+        assert any("step:[    3/    8]" in line for line in process.stdout)
+        workers = {child.environ()["RANK_ID"]: child.pid for child in psutil.Process(process.pid).children()
+                   if child.environ().get("MS_ROLE") == "MS_WORKER" and child.name() != "tail"}
+        os.kill(workers["1"], signal.SIGTERM)
+        assert sum("step:[" in line for line, _ in zip(process.stdout, range(40))) > 20
+        asked = time.time()
+        os.kill(workers["0"], signal.SIGTERM)
+        printed, _ = process.communicate(timeout=60)
+    assert time.time() - asked < 60 and process.returncode
+    assert re.search(r"mindvit train: stopped; run/state\.safetensors holds step \d+; --resume auto", printed)
+    other = pathlib.Path("logs/worker_1.log").read_text()
+    assert "worker 1 goes on until worker 0 is asked too, saves, and the launcher ends all" in other
 
 
 def test_the_same_global_batch_needs_no_override(tmp_path, capsys):

@@ -91,3 +91,21 @@ def test_gelu_of_the_largest_numbers_is_the_number_or_zero(approximate, dtype, l
 def test_tanh_is_precise():
     x = np.concatenate([np.linspace(-20, 20, 20001), [-1e4, 1e4]]).astype(np.float32)
     np.testing.assert_allclose(kernels.tanh(Tensor(x)).asnumpy(), np.tanh(x.astype(np.float64)), atol=3e-6)
+
+
+@pytest.mark.parametrize("make", [lambda: kernels.kernel("dropout")(p=0.5), lambda: nn.Dropout(p=0.5)],
+                         ids=["composed", "native"])
+def test_dropouts_of_workers_differ(make):
+    """The composed one's state is the same in all of them, and the first worker draws as one alone does."""
+    kept, states = [], []
+    for worker in (None, 0, 1, 2):
+        ms.set_seed(3)
+        network = nn.SequentialCell(make(), make())
+        if worker is not None:
+            kernels.separate_dropouts(network, worker)
+        network.set_train()
+        kept.append(tuple(tuple((cell(Tensor(np.ones(4096, np.float32))).asnumpy() > 0).tolist()) for cell in network))
+        states.append([int(state.asnumpy()) for state in kernels.dropout_states(network)])
+    assert kept[0] == kept[1] and len({mask for masks in kept[1:] for mask in masks}) == 6
+    assert all(state == states[0] for state in states)
+    assert all(0.45 < np.mean(mask) < 0.55 for masks in kept for mask in masks)
