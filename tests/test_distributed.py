@@ -16,10 +16,13 @@ import time
 import numpy as np
 import psutil
 import pytest
+from mindspore import nn
 from tiny import FLAGS
 
 import mindvit
 from mindvit.cli import main
+from mindvit.optim.step import TrainStep
+from mindvit.training.state import Progress, check_same, take_place
 
 ROOT = pathlib.Path(mindvit.__file__).parents[1]
 # Runs the command line; after each step a worker writes what it was given and what it has then; one may be killed.
@@ -272,9 +275,25 @@ def test_a_signal_to_the_first_worker_saves_and_ends_the_job(digit_folder):
     assert "worker 1 goes on until worker 0 is asked too, saves, and the launcher ends all" in other
 
 
-def test_the_same_global_batch_needs_no_override(tmp_path, capsys):
-    from mindvit.training.state import Progress, check_same
+@pytest.mark.parametrize("done, batch, accumulate, expected, twice", [
+    (3, 10, 1, 16 + 6, 0), (3, 40, 1, 4 + 1, 20), (4, 20, 3, 8 + 3, 20), (0, 30, 1, 5, 0), (7, 25, 1, 6 + 5, 15),
+    (7, 160, 1, 1, 140), (7, 35, 1, 4 + 3, 35)])
+def test_the_place_in_an_epoch_of_other_batches(done, batch, accumulate, expected, twice, capsys):
+    """160 images in batches of 20. The last batch of an epoch is never left out, as validation follows it."""
+    network = nn.Dense(2, 1)
+    optimizer = nn.Momentum(network.trainable_params(), [0.1] * 99, 0.9)
+    per_epoch = 160 // batch
+    step = TrainStep(nn.WithLossCell(network, nn.MSELoss()), optimizer, accumulate, per_epoch)
+    data = {"images": 160, "classes": [], "batches an epoch": 8, "images a batch": 20, "workers": 2}
+    saved = Progress(8 + done, [], {"train.accumulate": 1}, data)
+    now = {**data, "batches an epoch": per_epoch, "images a batch": batch}
+    assert take_place(saved, now, step, optimizer) == expected
+    moves = -(-per_epoch // accumulate) + (expected - per_epoch) // accumulate
+    assert int(optimizer.global_step.asnumpy()[0]) == moves
+    assert (f"{twice} images of epoch 2 are seen twice" in capsys.readouterr().out) == bool(twice)
 
+
+def test_the_same_global_batch_needs_no_override(tmp_path, capsys):
     data = {"images": 160, "classes": ["a"], "batches an epoch": 8, "images a batch": 20, "workers": 2}
     saved = Progress(3, [], {"train.batch_size": 10}, data)
     check_same(tmp_path, saved, {"train.batch_size": 20}, {**data, "workers": 1}, False)

@@ -170,7 +170,8 @@ def take_place(saved: Progress, data: dict[str, Any], step: TrainStep, optimizer
         return saved.steps
     epoch, done = divmod(saved.steps, saved.data["batches an epoch"])
     seen = done * saved.data["images a batch"]
-    batches = seen // data["images a batch"] // step.accumulate * step.accumulate
+    batches = min(seen // data["images a batch"], data["batches an epoch"] - 1)  # behind the last one it is validated
+    batches = batches // step.accumulate * step.accumulate
     if twice := seen - batches * data["images a batch"]:
         print(f"{twice} images of epoch {epoch + 1} are seen twice, as its {seen} images seen make no whole number of "
               "the batches now", flush=True)
