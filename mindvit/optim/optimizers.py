@@ -46,7 +46,7 @@ class DecayingOptimizer(nn.Optimizer):
             parameter, rate = self.parameters[i], lr[i] if self.is_group_lr else lr
             decay = weight_decay[i] if self.decay_flags[i] else 0.0
             if self.decoupled and self.decay_flags[i]:
-                ops.assign(parameter, parameter * (1 - rate * decay))
+                ops.assign_sub(parameter, rate * decay * parameter)
             self.move(i, parameter, gradient, rate, decay, shared)
         return True
 

@@ -26,7 +26,7 @@ def clear(total):
 
 
 def follow(share, average, weight):
-    return ops.assign(average, share * average + (1 - share) * weight)
+    return ops.assign_add(average, share * (weight - average))
 
 
 class TrainStep(nn.TrainOneStepCell):
@@ -113,7 +113,7 @@ class TrainStep(nn.TrainOneStepCell):
             gradients = self.clipped(gradients)
         done = self.optimizer(gradients)
         if self.ema:
-            self.each(self.bind(follow, self.ema), self.average, self.weights)
+            self.each(self.bind(follow, 1 - self.ema), self.average, self.weights)
         return done
 
     def clipped(self, gradients):

@@ -20,6 +20,7 @@ from mindvit.device import notice_pynative
 from mindvit.files import StrPath, replacing
 from mindvit.runtime.workers import workers
 from mindvit.training.loss import CountedLoss
+from mindvit.visualize import save_curves
 
 
 def step_loss(params):
@@ -291,6 +292,22 @@ def enough(records, best, patience):
     if patience and records[-1]["epoch"] - best["epoch"] >= patience:
         return f"no better epoch than {best['epoch']} in the last {patience}; training ends"
     return None
+
+
+class DrawCurves:
+    """Draws curves.png after an epoch, but once a minute at most: with short epochs drawing would take half the time.
+
+    Args:
+        path (Path): the picture.
+    """
+
+    def __init__(self, path):
+        self.path, self.drawn = path, -math.inf
+
+    def __call__(self, records):
+        if time.monotonic() - self.drawn >= 60:
+            save_curves(records, self.path)
+            self.drawn = time.monotonic()
 
 
 def write_metrics(records, path):

@@ -27,7 +27,15 @@ from mindvit.optim.optimizers import build_optimizer
 from mindvit.optim.schedule import learning_rates
 from mindvit.runtime.signals import patience
 from mindvit.runtime.workers import told, wait, workers
-from mindvit.training.callbacks import EpochRecords, KeepWeights, enough, print_validation, progress, write_metrics
+from mindvit.training.callbacks import (
+    DrawCurves,
+    EpochRecords,
+    KeepWeights,
+    enough,
+    print_validation,
+    progress,
+    write_metrics,
+)
 from mindvit.training.loss import LOSSES, CountedLoss
 from mindvit.training.metrics import accuracies, measure, validation_metrics
 from mindvit.training.state import (
@@ -286,7 +294,7 @@ def train(job: TrainJob) -> dict:
     if not workers.rank:
         write_settings(folder, job, network.class_names)
         readers += [lambda records: write_metrics(records, folder / "metrics.csv"),
-                    lambda records: save_curves(records, folder / "curves.png")]
+                    DrawCurves(folder / "curves.png")]
     validate = functools.partial(measure, model, metrics, sets["val"], device.data_sink)
     saver = SaveState(folder / STATE, model.step, progress_made, job.train.epochs, *every)
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
@@ -320,6 +328,7 @@ def train(job: TrainJob) -> dict:
                   f"{test}", flush=True)
         results["seconds"] = round(time.time() - start, 1)
         if not workers.rank:
+            save_curves(progress_made.records, folder / "curves.png")
             write_json(results, folder / "metrics.json")
         print(f"{folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
         return {**results, "folder": str(folder)}
