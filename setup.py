@@ -16,7 +16,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["mindvit", "mindvit.*"]),
-    package_data={"mindvit": ["imagenet1k_classes.tsv", "recipes/*.yaml", "py.typed"], "mindvit.data": ["digits.npz"],
+    package_data={"mindvit": ["digits.ckpt", "imagenet1k_classes.tsv", "recipes/*.yaml", "py.typed"],
+                  "mindvit.data": ["digits.npz"],
                   "mindvit.checkpoints.libraries": ["timm_preparation.tsv"]},
     install_requires=[
         "mindspore>=2.7",

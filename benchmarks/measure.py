@@ -257,7 +257,8 @@ def write_record(arguments, results):
     if arguments.json:
         from mindvit.files import replacing
 
-        told = {name: value for name, value in vars(arguments).items() if name not in ("json", "peer_python")}
+        paths = ("json", "peer_python", "pytorch", "folder")
+        told = {name: value for name, value in vars(arguments).items() if name not in paths}
         record = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                   "machine": machine(), "versions": versions(), "arguments": told, "results": results}
         with replacing(arguments.json) as path:

@@ -1,4 +1,5 @@
-"""Writes the tables of README.md, README_CN.md and benchmarks/README.md from the records in benchmarks/results/.
+"""Writes the tables of README.md, README_CN.md, benchmarks/README.md and docs/results.md, and its picture, from the
+records in benchmarks/results/.
 
 python -m benchmarks.tables
 """
@@ -11,7 +12,8 @@ from benchmarks import measure
 
 RESULTS = measure.ROOT / "benchmarks" / "results"
 NETWORKS = ("mindvit", "timm", "tutorial")
-PAGES = {"README.md": "en", "README_CN.md": "zh", "benchmarks/README.md": "all"}
+LIBRARIES = ("mindvit", "pytorch")
+PAGES = {"README.md": "en", "README_CN.md": "zh", "benchmarks/README.md": "all", "docs/results.md": "results"}
 HEADERS = {"en": ("mindvit", "timm {timm}, eager PyTorch {torch}", "MindSpore's tutorial"),
            "zh": ("mindvit", "timm {timm}，PyTorch {torch} 即时模式", "MindSpore 教程"),
            "all": ("mindvit", "timm", "tutorial", "mindvit is x of timm", "of tutorial")}
@@ -89,19 +91,81 @@ def table(records, page):
     return lines
 
 
+def last_epochs(runs, library):
+    """Top-1 of the last epoch of each training, in percent."""
+    return [100 * run[library]["top_1"][-1] for run in runs if library in run]
+
+
+def learning_table(record, transfer):
+    """The lines of a table of docs/results.md: of the transfers to MNIST, or of all other trainings."""
+    machine = record["machine"]["processor"]
+    lines = [f"{record['date'][:10]}, 2 cores of an {machine}.", "",
+             "| | mindvit | PyTorch | by seed, mindvit | by seed, PyTorch | s | s, PyTorch |",
+             "|---" * 7 + "|"]
+    for name, runs in record["results"].items():
+        if not runs or name.startswith("transfer") != transfer:
+            continue
+        cells = [name.removeprefix("transfer, ")]
+        values = {library: last_epochs(runs, library) for library in LIBRARIES}
+        for found in values.values():
+            cells.append(f"{statistics.mean(found):.2f} ± {statistics.stdev(found):.2f}" if found[1:] else "")
+        cells += [" ".join(f"{value:.2f}" for value in found) for found in values.values()]
+        for library in LIBRARIES:
+            seconds = [run[library]["seconds"] for run in runs if library in run]
+            cells.append(f"{statistics.median(seconds):.0f}" if seconds else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def draw_transfer(record, path):
+    """The picture of accuracy by pictures a class, a line for each way of training."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    ways = {}
+    for name, runs in record["results"].items():
+        if name.startswith("transfer") and runs:
+            _, way, count = name.split(", ")
+            ways.setdefault(way, []).append((int(count), last_epochs(runs, "mindvit")))
+    if not ways:
+        return
+    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    for way, points in ways.items():
+        counts, values = zip(*sorted(points))
+        means = [statistics.mean(value) for value in values]
+        axes.errorbar(counts, means, [statistics.stdev(value) if value[1:] else 0 for value in values], marker="o",
+                      capsize=3, label=way)
+    axes.set(xscale="log", xlabel="MNIST pictures a class", ylabel="top-1 on the 10,000 test images, %",
+             title="From the weights of the quickstart's digits to MNIST")
+    axes.set_xticks(counts, counts)
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
 def replaced(page, content, records):
-    """A page's text with its table written anew, between the comments that mark it."""
-    lines = "\n".join(table(records, page))
-    return re.sub(r"(<!-- speed -->\n).*?(\n<!-- /speed -->)", lambda found: found[1] + lines + found[2], content,
-                  flags=re.DOTALL)
+    """A page's text with its tables written anew, between the comments that mark them."""
+    tables = {"speed": lambda: table(records, page), "learning": lambda: learning_table(records["learning"], False),
+              "transfer": lambda: learning_table(records["learning"], True)}
+    for name, lines in tables.items():
+        if f"<!-- {name} -->" in content:
+            text = "\n".join(lines())
+            content = re.sub(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)",
+                             lambda found, text=text: found[1] + text + found[2], content, flags=re.DOTALL)
+    return content
 
 
 def main():
     records = read_records()
+    draw_transfer(records["learning"], measure.ROOT / "docs/images/transfer.png")
     for name, page in PAGES.items():
         path = measure.ROOT / name
         path.write_text(replaced(page, path.read_text(encoding="utf-8"), records), encoding="utf-8")
-        print(f"wrote the table of {name}")
+        print(f"wrote the tables of {name}")
 
 
 if __name__ == "__main__":

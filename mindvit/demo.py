@@ -22,11 +22,11 @@ def digits_job(root, **options):
     Returns:
         TrainJob.
     """
-    crop = {"random_crop": {"scale": [0.6, 1.0], "ratio": [0.8, 1.25]}}
+    crop = {"random_crop": {"scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
     return TrainJob(
-        data=DataConfig(root, augment=[crop], crop_fraction=1.0),
-        model=ModelConfig("digits", image_size=24),
-        train=TrainConfig(epochs=30, batch_size=32, lr=1e-3, warmup_epochs=3), **options)
+        data=DataConfig(root, augment=[crop], crop_fraction=0.875), model=ModelConfig("digits"),
+        train=TrainConfig(epochs=42, batch_size=36, lr=2e-3, warmup_epochs=3, optimizer="adamw", weight_decay=0.05,
+                          ema=0.99), **options)
 
 
 def quickstart(out: str = OUT, seed: int = 42,

@@ -14,7 +14,7 @@ from mindvit.cli import main
 def test_quickstart_reaches_its_figure():
     assert main(["quickstart", "--out", "quick"]) == 0
     results = json.loads(pathlib.Path("quick/metrics.json").read_text())
-    assert results["Top_1_Accuracy"] >= 0.97 and results["images"] == 360
+    assert results["Top_1_Accuracy"] >= 0.975 and results["images"] == 360
     records = json.loads(pathlib.Path("quick/predictions.json").read_text())
     right = [record["predictions"][0]["label"] == pathlib.Path(record["path"]).parent.name for record in records]
     assert len(right) == 10 and sum(right) >= 9

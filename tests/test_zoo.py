@@ -1,7 +1,9 @@
 """What a name stands for, and the public files, fetched from a server on this machine."""
 
 import contextlib
+import json
 import os
+import pathlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,12 +13,15 @@ from stored import same, values
 from mindvit import (
     create_model,
     fetch_public_weights,
+    from_checkpoint,
     list_models,
     save_weights,
     vit_b_16,
     vit_l_32,
+    write_digits,
     zoo,
 )
+from mindvit.cli import main
 
 
 def test_a_tag_of_timm_is_not_the_suites_weights():
@@ -89,3 +94,22 @@ def test_factories_take_the_suites_words():
     assert [block.attention.out_drop.p, block.attention.attn_drop.p, block.drop_path.dropout.p] == pytest.approx(
         [0.2, 0.3, 0.4])
     assert vit_l_32.__name__ == "vit_l_32"
+
+
+def test_the_packaged_digits_name_pictures_without_a_network(tmp_path, monkeypatch, capsys):
+    """Its own file, as a user's command reads pictures; a tenth of the held-out digits."""
+    monkeypatch.setattr("mindvit.zoo.download_file", None)  # nothing is fetched
+    file = pathlib.Path(zoo.__file__).with_name("digits.ckpt")
+    assert file.stat().st_size < 2e6 and zoo.fetch_public_weights("digits", 28) == str(file)
+    network = create_model("digits", pretrained=True)
+    assert network.class_names == list("0123456789") and network.load_report.missing == []
+    assert network.preprocessing == from_checkpoint(file).preprocessing
+    pictures = [str(path) for path in sorted(write_digits(tmp_path / "digits").glob("val/*/*.png"))[::10]]
+    status = main(["predict", *pictures, "--model.name", "digits", "--model.pretrained", "true", "--top_k", "1",
+                   "--out", str(tmp_path / "out"), "--json", str(tmp_path / "found.json"), "--batch_size", "36"])
+    assert status == 0
+    right = [record["predictions"][0]["label"] == pathlib.Path(record["path"]).parent.name
+             for record in json.loads((tmp_path / "found.json").read_text())]
+    assert len(right) == 36 and sum(right) >= 35
+    with pytest.raises(ValueError, match="no public checkpoint of digits at image size 32; there are .*digits at 28"):
+        create_model("digits", pretrained=True, image_size=32)

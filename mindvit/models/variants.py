@@ -68,8 +68,8 @@ VARIANTS = {
     "deit_t_16_distilled": Variant(16, 192, 12, 3, 768, "deit_tiny_distilled_patch16", distilled=True),
     "deit_s_16_distilled": Variant(16, 384, 12, 6, 1536, "deit_small_distilled_patch16", distilled=True),
     "deit_b_16_distilled": Variant(16, 768, 12, 12, 3072, "deit_base_distilled_patch16", distilled=True),
-    # For handwritten digits; the quickstart trains it at 24 pixels, the package has weights for 28, MNIST's size.
-    "digits": Variant(4, 96, 4, 3, 192, None, pool="mean", pos_embedding="sincos2d", image_size=28, num_classes=10,
+    # For handwritten digits of MNIST's size; the package has weights for it.
+    "digits": Variant(7, 96, 4, 3, 192, None, pool="mean", pos_embedding="sincos2d", image_size=28, num_classes=10,
                       public_files={28: "digits.ckpt"}),
 }
 
