@@ -1,7 +1,7 @@
 """What Ascend would be given, checked on a CPU against MindSpore's documentation; nothing here was run on Ascend."""
 
 import pytest
-from ascend import FILE, HEADER, OTHERS, documentation, forbidden, in_new_process, read_graph, variants
+from ascend import FILE, HEADER, OTHERS, documentation, forbidden, in_new_process, kind_of, read_graph, variants
 
 COMMITTED = FILE.read_text(encoding="utf-8").removeprefix(HEADER).splitlines()
 GRAPHS = {line.split()[0]: set(line.split(None, 2)[2].split(", ")) for line in COMMITTED}
@@ -12,7 +12,7 @@ NAMES = [*variants(2), *OTHERS]
     pytest.param(names, marks=pytest.mark.long) for names in (NAMES[::3], NAMES[1::3], NAMES[2::3]))], ids="-".join)
 def test_the_operators_of_two_blocks_are_those_of_the_file(names):
     """Forward and training, O2, all dropouts, clipping, EMA and a dynamic loss scale; no float64, no dynamic shape."""
-    of_these = {name if name in OTHERS else "distilled" if "distilled" in name else "" for name in names}
+    of_these = set(map(kind_of, names))
     expected = {operator: {graph for graph in graphs if graph.rsplit(" ", 1)[0] in of_these
                            or "" in of_these and graph in ("forward", "training")}
                 for operator, graphs in GRAPHS.items()}
