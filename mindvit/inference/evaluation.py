@@ -8,7 +8,7 @@ from mindvit.device import build_model, device_of
 from mindvit.files import write_json
 from mindvit.runtime.workers import workers
 from mindvit.training.loss import CrossEntropySmooth
-from mindvit.training.metrics import ACCURACIES, Confusion, measure, per_class, validation_metrics
+from mindvit.training.metrics import ACCURACIES, Confusion, measure, per_class, share, validation_metrics
 from mindvit.visualize.confusion import save_confusion
 from mindvit.zoo import build_network, check_head, image_size, use_preprocessing
 
@@ -58,7 +58,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
         metrics["confusion"] = Confusion(network.num_classes)
     model = build_model(network.set_train(False), device, CrossEntropySmooth(num_classes=network.num_classes),
                         metrics=metrics)
-    measured = measure(model, metrics, images, device.data_sink)
+    measured = measure(model, metrics, share(images), device.data_sink)
     confusion = measured.pop("confusion", None)
     results: dict[str, Any] = {name: float(value) for name, value in measured.items()}
     print({name: results[name] for name in ACCURACIES if name in results})

@@ -37,7 +37,7 @@ from mindvit.training.callbacks import (
     write_metrics,
 )
 from mindvit.training.loss import LOSSES, CountedLoss
-from mindvit.training.metrics import accuracies, measure, validation_metrics
+from mindvit.training.metrics import accuracies, measure, share, validation_metrics
 from mindvit.training.state import (
     STATE,
     Progress,
@@ -295,7 +295,7 @@ def train(job: TrainJob) -> dict:
         write_settings(folder, job, network.class_names)
         readers += [lambda records: write_metrics(records, folder / "metrics.csv"),
                     DrawCurves(folder / "curves.png")]
-    validate = functools.partial(measure, model, metrics, sets["val"], device.data_sink)
+    validate = functools.partial(measure, model, metrics, share(sets["val"]), device.data_sink)
     saver = SaveState(folder / STATE, model.step, progress_made, job.train.epochs, *every)
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
           f"{steps} steps an epoch{'; the first step compiles the graph' if job.mode != 'pynative' else ''}\n"
@@ -322,7 +322,7 @@ def train(job: TrainJob) -> dict:
         if test:
             wait()  # until the first worker has written it, on a disk that all see
             load_weights(network, folder / "best.ckpt")
-            measured = measure(model, metrics, sets["test"], device.data_sink)
+            measured = measure(model, metrics, share(sets["test"]), device.data_sink)
             results["test"] = {**{name: float(value) for name, value in measured.items()}, "images": len(sets["test"])}
             print(f"test, with the weights of that epoch: {accuracies(measured)} on {len(sets['test'])} images in "
                   f"{test}", flush=True)

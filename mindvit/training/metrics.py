@@ -75,17 +75,24 @@ def validation_metrics(num_classes):
     return {"Top_1_Accuracy": Accuracy(1), **top_5, "val_loss": MeanCrossEntropy()}
 
 
-def measure(model, metrics, images, data_sink):
-    """The metrics over the images of a data set, of which each worker evaluates its share.
+def share(images):
+    """The MindSpore data set of an ImageDataset's images for this worker; None for none of them, as where there are
+    more workers than images."""
+    return images.run() if len(images.order()) else None
+
+
+def measure(model, metrics, dataset, data_sink):
+    """The metrics over the images of all workers, of which each evaluates its own.
 
     Args:
         model (mindspore.train.Model): with these metrics.
         metrics (dict): by name; they add up over the workers when they are evaluated.
-        images (ImageDataset): this worker's share, which may be empty where there are more workers than images.
+        dataset (mindspore Dataset, optional): this worker's `share`, made once however often it is measured: each new
+            one would be a new queue of the device.
         data_sink (bool): see `Model.eval`.
     """
-    if len(images.order()):
-        return model.eval(images.run(), dataset_sink_mode=data_sink)
+    if dataset is not None:
+        return model.eval(dataset, dataset_sink_mode=data_sink)
     for metric in metrics.values():
         metric.clear()
     return {name: metric.eval() for name, metric in metrics.items()}
