@@ -60,7 +60,7 @@ class Mnist(ArrayImages):
             names = [name for name in file.read_text(encoding="utf-8", errors="replace").splitlines() if name]
             if len(names) <= highest:
                 raise ValueError(f"{file} names {len(names)} classes, but there are labels up to {highest}")
-        self.take(np.repeat(images[..., None], 3, 3), labels, names, num_classes, class_names)
+        self.take(np.broadcast_to(images[..., None], (*images.shape, 3)), labels, names, num_classes, class_names)
 
     @classmethod
     def _stem(cls, split):
