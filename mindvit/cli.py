@@ -98,7 +98,7 @@ def download(what: list[str], /, data_root: str = "dataset", ckpt_dir: str | Non
             print(download_imagenet_subset(data_root))
         else:
             variant, image_size = models.find_variant(name)
-            print(zoo.fetch_public_weights(variant, image_size or models.VARIANTS[variant].image_size, ckpt_dir))
+            print(zoo.fetch_public_weights(variant, image_size, ckpt_dir))
 
 
 @entry(COMMANDS)

@@ -66,8 +66,7 @@ def create_model(name: str, pretrained: bool = False, ckpt_dir: StrPath | None =
         raise ValueError(f"{name} names weights of timm, which are not published for MindSpore; pretrained=True loads "
                          f"the Vision suite's ({public_weights()}). Use one of these names, or download timm's file "
                          "and give it to from_checkpoint")
-    row = find_variant(name)[0]
-    path = fetch_public_weights(row, arguments.get("image_size", VARIANTS[row].image_size), ckpt_dir)
+    path = fetch_public_weights(find_variant(name)[0], arguments.get("image_size"), ckpt_dir)
     return from_checkpoint(path, **arguments)
 
 
@@ -266,7 +265,7 @@ def public_weights():
     return ", ".join(f"{name} at {size}" for name, variant in VARIANTS.items() for size in variant.public_files)
 
 
-def fetch_public_weights(row: str, image_size: Size, ckpt_dir: StrPath | None = None) -> str:
+def fetch_public_weights(row: str, image_size: Size | None = None, ckpt_dir: StrPath | None = None) -> str:
     """The path of the public checkpoint for a variant: the packaged one, or the suite's, downloaded when it is not
     there yet.
 
@@ -276,7 +275,7 @@ def fetch_public_weights(row: str, image_size: Size, ckpt_dir: StrPath | None = 
 
     Args:
         row (str): a name of `list_models()`.
-        image_size (int or (int, int)): image size in pixels.
+        image_size (int or (int, int), optional): image size in pixels; by default the variant's.
         ckpt_dir (str, optional): folder to keep it in.
 
     Raises:
@@ -287,6 +286,7 @@ def fetch_public_weights(row: str, image_size: Size, ckpt_dir: StrPath | None = 
         >>> fetch_public_weights("vit_b_16", 224)
         'ckpt/vit_b_16_224.ckpt'
     """
+    image_size = image_size or VARIANTS[row].image_size
     if isinstance(image_size, (tuple, list)) and len(set(image_size)) == 1:
         image_size = image_size[0]
     files = VARIANTS[row].public_files
