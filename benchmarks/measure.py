@@ -102,10 +102,10 @@ def limit_threads(threads):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def environment(**more):
+def environment():
     """Environment variables of a new process that is to find this repository."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **more}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def one_round(call, at_least):
@@ -125,7 +125,6 @@ class Worker:
         task (str): `module:function`; the function returns the call to be measured.
         threads (int): see `limit_threads`.
         python (str): interpreter, when the task needs another environment.
-        variables (dict, optional): environment variables to add.
         **arguments: arguments of the function.
 
     Attributes:
@@ -137,14 +136,14 @@ class Worker:
         RuntimeError: the worker ended; the message has its last lines.
     """
 
-    def __init__(self, task, threads, python=sys.executable, variables=None, **arguments):
+    def __init__(self, task, threads, python=sys.executable, **arguments):
         self.task = task
         self.folder = tempfile.TemporaryDirectory()  # what MindSpore leaves behind is not in the way
         self.errors = open(pathlib.Path(self.folder.name) / "stderr", "w+")
         self.process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", task, str(threads), json.dumps(arguments)], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, cwd=self.folder.name,
-            env=environment(**{"XDG_CACHE_HOME": self.folder.name, **(variables or {})}))
+            env=environment())
         try:
             self.ready = self._reply()
         except BaseException:

@@ -38,17 +38,17 @@ class Compiled:
         return self.cell(*self.inputs).asnumpy()
 
 
-def mindspore_call(network, sizes, batch, train, prepare=lambda cell: cell):
+def mindspore_call(network, sizes, batch, train):
     import mindspore as ms
     from mindspore import nn
 
     images, labels = batch_of(sizes, batch)
     images, labels = ms.Tensor(images), ms.Tensor(labels, ms.int32)
     if not train:
-        return Compiled(prepare(network.set_train(False)), images)
+        return Compiled(network.set_train(False), images)
     loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
     optimizer = nn.Adam(network.trainable_params(), 1e-5)
-    step = prepare(nn.TrainOneStepCell(nn.WithLossCell(network, loss), optimizer).set_train())
+    step = nn.TrainOneStepCell(nn.WithLossCell(network, loss), optimizer).set_train()
     return Compiled(step, images, labels)
 
 
@@ -56,7 +56,7 @@ def mindvit(sizes, batch, train):
     import mindvit
 
     mindvit.use_device("CPU")
-    return mindspore_call(mindvit.ViT(**sizes), sizes, batch, train, mindvit.keep_graphs)
+    return mindspore_call(mindvit.ViT(**sizes), sizes, batch, train)
 
 
 def tutorial(sizes, batch, train):

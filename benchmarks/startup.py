@@ -13,24 +13,22 @@ import time
 
 from benchmarks import measure
 
-SECOND = ", second process"
 MODULES = {"mindvit": "mindvit", "tutorial": "benchmarks.tutorial_vit", "timm": "timm"}
 
 
-def run(command, folder, cache):
-    """Wall seconds of a command whose user cache folder is `cache`."""
+def run(command, folder):
+    """Wall seconds of a command."""
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=measure.environment(XDG_CACHE_HOME=cache), capture_output=True,
-                          text=True)
+    done = subprocess.run(command, cwd=folder, env=measure.environment(), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stderr[-3000:]}")
     return time.perf_counter() - start
 
 
-def first_seconds(name, sizes, arguments, train, cache):
-    """(compile, compile and first run) of a new process whose user cache folder is `cache`."""
-    with measure.Worker(f"benchmarks.networks:{name}", arguments.threads, variables={"XDG_CACHE_HOME": cache},
-                        sizes=sizes, batch=arguments.batch, train=train) as worker:
+def first_seconds(name, sizes, arguments, train):
+    """(compile, compile and first run) of a new process."""
+    with measure.Worker(f"benchmarks.networks:{name}", arguments.threads, sizes=sizes, batch=arguments.batch,
+                        train=train) as worker:
         return worker.ready["compile_seconds"], worker.ready["first_call_seconds"]
 
 
@@ -42,15 +40,13 @@ def prediction_commands(names, sizes, arguments, folder):
     import mindvit
 
     rng = np.random.default_rng(0)
-    # what pip installs as `mindvit`; `python -m` would keep no graphs, as MindSpore reads the file that runs
-    (folder / "mindvit").write_text("import sys\nfrom mindvit.cli import main\nsys.exit(main())\n")
     Image.fromarray(rng.integers(0, 256, (375, 500, 3), np.uint8)).save(folder / "picture.jpg")
     network = mindvit.ViT(**sizes)
     mindvit.save_weights(network, folder / "vit.ckpt")
     mindvit.save_weights(network, folder / "vit.safetensors", "timm")
     model = ["--model.overrides", json.dumps(sizes)] if arguments.smoke else ["--model.name", arguments.model]
-    commands = {"mindvit": [sys.executable, "mindvit", "predict", "picture.jpg", "--checkpoint", "vit.ckpt",
-                            "--keep_graphs", *model]}
+    commands = {"mindvit": [sys.executable, "-m", "mindvit", "predict", "picture.jpg", "--checkpoint", "vit.ckpt",
+                            *model]}
     if "timm" in names:
         commands["timm"] = [arguments.peer_python.get("timm", sys.executable), "-m", "benchmarks.timm_predict",
                             json.dumps(sizes), "vit.safetensors", "picture.jpg", "timm.jpg"]
@@ -80,27 +76,22 @@ def main(words=None):
         for _ in range(arguments.repeats):
             for name in names:
                 python = arguments.peer_python.get(name, sys.executable)
-                record("import", name, run([python, "-c", f"import {MODULES[name]}"], folder, folder))
+                record("import", name, run([python, "-c", f"import {MODULES[name]}"], folder))
             for train in (False, True):
                 step = "training step" if train else "forward"
                 for name in names:
                     if name == "timm":  # it compiles nothing
                         continue
-                    with tempfile.TemporaryDirectory() as cache:
-                        for process in ("", SECOND) if name == "mindvit" else ("",):
-                            compiled, first = first_seconds(name, sizes, arguments, train, cache)
-                            record(f"compile {step}{process}", name, compiled)
-                            record(f"first {step}{process}", name, first)
+                    compiled, first = first_seconds(name, sizes, arguments, train)
+                    record(f"compile {step}", name, compiled)
+                    record(f"first {step}", name, first)
             for name, command in commands.items():
-                with tempfile.TemporaryDirectory() as cache:
-                    for process in ("", SECOND) if name == "mindvit" else ("",):
-                        record(f"predict one picture{process}", name, run(command, folder, cache))
+                record("predict one picture", name, run(command, folder))
     results = {what: {name: {"seconds": statistics.median(values), "rounds": values} for name, values in row.items()}
                for what, row in seconds.items()}
     rows = []
     for what, row in results.items():
-        peers = {**results[what.removesuffix(SECOND)], **row}  # the peers keep nothing for a second process
-        took = [peers[name]["seconds"] if name in peers else None for name in names]
+        took = [row[name]["seconds"] if name in row else None for name in names]
         rows.append((what, *took, *(took[0] / peer if peer else None for peer in took[1:])))
     measure.print_table(("seconds", *names, *(f"share of {name}" for name in names[1:])), rows)
     measure.write_record(arguments, results)

@@ -28,15 +28,12 @@ ROWS = [
     (("throughput", "training step", 8), "training step, batch 8, images/s", "训练一步，批大小 8，张/秒", True),
     (("memory",), "peak memory of that, GB", "其内存峰值，GB", False),
     (("startup", "compile forward"), "compiling the forward pass, s", "编译前向图，秒", False),
-    (("startup", "compile forward, second process"), "again in a later process, s", "之后的进程中，秒", False),
     (("startup", "compile training step"), "compiling the training step, s", "编译训练图，秒", False),
-    (("startup", "compile training step, second process"), "again in a later process, s", "之后的进程中，秒", False),
     (("startup", "first forward"), "first forward, compile included, s", None, False),
     (("startup", "first training step"), "first training step, compile included, s", None, False),
     (("startup", "import"), "import, s", None, False),
     (("startup", "predict one picture"), "one picture predicted, whole process, s", "预测一张图片的整个进程，秒",
      False),
-    (("startup", "predict one picture, second process"), "again, with its graph kept, s", None, False),
 ]
 
 

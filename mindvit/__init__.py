@@ -103,9 +103,6 @@ try:
         IMAGENET_STD,
         Preprocessing,
     )
-    from mindvit.runtime.graphs import (
-        keep_graphs,
-    )
     from mindvit.training.callbacks import (
         LossMonitor,
         ProgressBar,
@@ -206,7 +203,6 @@ __all__ = [
     "imagenet_classes",
     "index2label",
     "infer_transform",
-    "keep_graphs",
     "learning_rates",
     "list_images",
     "list_models",

@@ -197,7 +197,6 @@ class RunConfig:
         data_sink: feed the data through the device's queue; by default on Ascend only.
         mode: one compiled graph, or operator by operator (pynative); by default graph, but pynative to predict up to 4
             images on a CPU, which are done before a graph is compiled.
-        keep_graphs: on a CPU, keep compiled graphs for later processes in ~/.cache/mindvit/graphs.
         jit_level: on Ascend, how a graph is compiled: O0 operator by operator, O1 with operators fused, O2 as a whole
             by CANN's graph engine; by default MindSpore chooses. See docs/ascend.md for this and the three below.
         precision_mode: on Ascend, CANN's rule for the precision of operators; by default MindSpore's own, which from
@@ -214,7 +213,6 @@ class RunConfig:
     amp_level: Literal["O0", "O1", "O2", "O3"] | None = None
     data_sink: bool | None = None
     mode: Literal["graph", "pynative"] | None = None
-    keep_graphs: bool = False
     jit_level: Literal["O0", "O1", "O2"] | None = None
     precision_mode: PrecisionMode | None = None
     conv_hf32: bool | None = None

@@ -14,19 +14,16 @@ from mindvit import kernels
 from mindvit.config import RunConfig
 from mindvit.optim.distillation import WithTeacher
 from mindvit.optim.step import StepModel, TrainStep
-from mindvit.runtime.graphs import keep_graphs
 from mindvit.runtime.workers import start, workers
 
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """What a run uses: device target, mixed-precision level, whether data goes through the device's queue, and
-    whether compiled graphs are kept for later processes."""
+    """What a run uses: device target, mixed-precision level, and whether data goes through the device's queue."""
 
     target: str
     amp_level: str
     data_sink: bool
-    keep_graphs: bool = False
 
 
 @functools.cache
@@ -93,8 +90,7 @@ def use_ascend_options(options):
 
 
 def use_device(device_target: str = "auto", amp_level: str | None = None, data_sink: bool | None = None,
-               mode: str | None = None, keep_graphs: bool = False, distributed: bool = False,
-               **options: Any) -> Device:
+               mode: str | None = None, distributed: bool = False, **options: Any) -> Device:
     """Sets MindSpore's device and mode, prints what was chosen and why.
 
     Args:
@@ -102,8 +98,7 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
         amp_level (str, optional): "O0" to "O3"; by default "O2" on Ascend and "O0" elsewhere.
         data_sink (bool, optional): by default on Ascend only.
         mode (str, optional): "graph" (the default) or "pynative".
-        keep_graphs (bool): on a CPU, `build_model` keeps compiled graphs; see `keep_graphs`.
-        distributed (bool): join the other workers that a launcher started, see docs/scaling.md; graphs are not kept.
+        distributed (bool): join the other workers that a launcher started, see docs/scaling.md.
         **options: jit_level, precision_mode, conv_hf32, overflow_mode and flash_attention, for Ascend alone: see
             `RunConfig` and docs/ascend.md. None of them was ever run. Flash attention is that of networks built
             afterwards.
@@ -141,8 +136,7 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
     if distributed:
         start()
-    device = Device(device_target, amp_level, on_ascend if data_sink is None else data_sink,
-                    keep_graphs and workers.count == 1)
+    device = Device(device_target, amp_level, on_ascend if data_sink is None else data_sink)
     print(f"device {device.target} ({why}), {mode} mode, amp level {device.amp_level}, "
           f"data sink {'on' if device.data_sink else 'off'}"
           f"{''.join(f', {name} {value}' for name, value in options.items())}"
@@ -152,7 +146,7 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
 
 def device_of(job: RunConfig, mode: str | None = None) -> Device:
     """What `use_device` chooses for a job, in this mode where the job names none."""
-    return use_device(job.device_target, job.amp_level, job.data_sink, job.mode or mode, job.keep_graphs,
+    return use_device(job.device_target, job.amp_level, job.data_sink, job.mode or mode,
                       getattr(job, "distributed", False), jit_level=job.jit_level, precision_mode=job.precision_mode,
                       conv_hf32=job.conv_hf32, overflow_mode=job.overflow_mode, flash_attention=job.flash_attention)
 
@@ -175,8 +169,6 @@ def build_model(network: nn.Cell, device: Device, loss: nn.Cell | None = None, o
                 teacher: nn.Cell | None = None, **options: Any) -> Model:
     """A `mindspore.train.Model` at the device's precision, for training (with an optimizer), evaluating or predicting.
 
-    Compiled graphs are kept on a CPU only, if the device says so: on Ascend and GPU nobody has tried that yet.
-
     Args:
         network (nn.Cell): the network.
         device (Device): what `use_device` chose.
@@ -198,23 +190,16 @@ def build_model(network: nn.Cell, device: Device, loss: nn.Cell | None = None, o
         >>> model.predict(mindspore.ops.ones((2, 3, 224, 224))).shape
         (2, 1000)
     """
-    on_cpu = device.target == "CPU"
     if loss is not None:  # a few images are predicted in PyNative mode on purpose
         notice_pynative()
     if optimizer is None:  # Model casts for mixed precision only when it trains
         if device.amp_level != "O0":
             network = ms.amp.auto_mixed_precision(network, device.amp_level)
-        model = Model(network, loss_fn=loss, metrics=metrics)
-    else:
-        def cast(cell):
-            return cell if device.amp_level == "O0" else ms.amp.auto_mixed_precision(cell, device.amp_level)
+        return Model(network, loss_fn=loss, metrics=metrics)
 
-        forward = WithTeacher(cast(network), loss, cast(teacher)) if teacher else nn.WithLossCell(cast(network), loss)
-        step = TrainStep(forward, optimizer, scaler=loss_scaler(loss_scale, device), **options)
-        model = StepModel(step, network, loss_fn=loss, optimizer=optimizer, metrics=metrics,
-                          amp_level=device.amp_level)
-    cells = (model.train_network, model.eval_network, model.predict_network)
-    for cell in cells if on_cpu and device.keep_graphs else ():
-        if cell is not None:
-            keep_graphs(cell)
-    return model
+    def cast(cell):
+        return cell if device.amp_level == "O0" else ms.amp.auto_mixed_precision(cell, device.amp_level)
+
+    forward = WithTeacher(cast(network), loss, cast(teacher)) if teacher else nn.WithLossCell(cast(network), loss)
+    step = TrainStep(forward, optimizer, scaler=loss_scaler(loss_scale, device), **options)
+    return StepModel(step, network, loss_fn=loss, optimizer=optimizer, metrics=metrics, amp_level=device.amp_level)

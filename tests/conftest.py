@@ -13,17 +13,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 PHOTOS = {"chelsea.png": "n02123045", "coffee.png": "n07920052", "china.jpg": "n03877845", "flower.jpg": "n11939491"}
 
 
-@pytest.fixture(scope="session")
-def user_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("user cache")
-
-
 @pytest.fixture(autouse=True)
-def empty_folder(tmp_path_factory, user_cache, monkeypatch):
-    """Every test works in an empty folder: what it, or MindSpore, leaves behind is not in the way; and no test touches
-    the user's cache folder: the tests share one of their own."""
+def empty_folder(tmp_path_factory, monkeypatch):
+    """Every test works in an empty folder: what it, or MindSpore, leaves behind is not in the way."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(user_cache))
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def test_nothing_in_a_config_or_flag_is_imported_or_called(monkeypatch, capsys):
     ("--per_class", {"per_class": True}), ("--per-class true", {"per_class": True}),
     ("--per_class false", {"per_class": False}), ("--per_class=false", {"per_class": False}),
     ("--data_sink --per_class", {"data_sink": True, "per_class": True}), ("--data_sink null", {"data_sink": None}),
-    ("--model.pretrained --batch_size 3", {"batch_size": 3}), ("--keep_graphs", {"keep_graphs": True}),
+    ("--model.pretrained --batch_size 3", {"batch_size": 3}), ("--distributed", {"distributed": True}),
 ])
 def test_switches_stand_alone_or_with_a_value(words, expected, capsys):
     with pytest.raises(SystemExit):

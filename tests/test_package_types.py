@@ -24,7 +24,7 @@ mindvit.ViT(image_size="224")  # wrong
 mindvit.ViT(norm=ms.nn.LayerNorm, activation="gelu", pool="mean")
 mindvit.Attention(64, heads=4)  # wrong
 mindvit.fetch_public_weights("vit_b_16", 224).upper()
-mindvit.keep_graphs(network).preprocessing.describe((32, 64)).title()
+network.preprocessing.describe((32, 64)).title()
 mindvit.Preprocessing(mean=(0.5, 0.5, 0.5), crop_fraction="0.9")  # wrong
 mindvit.ImageFolder("photos", "val", batch_size=4).run().get_dataset_size()
 mindvit.ImageFolder("photos", class_names=3)  # wrong

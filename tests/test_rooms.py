@@ -13,7 +13,7 @@ ORDER = ["files", "download", "choices", "imagenet", "preprocessing", "kernels",
          "optim", "config", "zoo", "runtime", "device", "visualize", "training", "inference", "doctor",
          "demo", "flags", "cli"]
 # What the test files are named after that test more than one room.
-ACROSS = {"benchmarks", "coming_from", "distributed", "docstrings", "first_hour", "package", "programs", "rooms"}
+ACROSS = {"benchmarks", "coming_from", "docstrings", "first_hour", "package", "programs", "rooms"}
 
 
 def imports():

@@ -1,1 +1,1 @@
-"""Kept graphs."""
+"""Signals, and the workers of a distributed run."""
