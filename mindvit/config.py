@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
+import numbers
 import os
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mindvit.choices import Choice, Plain, choose
 from mindvit.data.augment import AUGMENTATIONS
@@ -31,20 +32,34 @@ def list_of(table, *default):
 
 
 def number(default, low, high=math.inf):
-    """A field that is a number from low to high, or None where that is the default."""
+    """A field that is a finite number from low to high, or several, or None where that is the default."""
     return field(default=default, metadata={"range": (low, high)})
 
 
-def check(config):
-    """ValueError unless the fields that name functions name functions that there are, and numbers are in range."""
+def check(config, prefix=""):
+    """ValueError unless the fields that name functions name functions that there are, numbers are in range, and texts
+    are not empty; the message names the flag, which begins with the prefix."""
     for part in dataclasses.fields(config):
-        value, table, limits = getattr(config, part.name), part.metadata.get("table"), part.metadata.get("range")
-        if table and value is not None:
-            for choice in value if isinstance(value, (list, tuple)) else [value]:
-                choose(choice, table, part.name)
-        if limits and value is not None and not limits[0] <= value <= limits[1]:
-            least = f"at least {limits[0]}" if limits[1] == math.inf else f"from {limits[0]} to {limits[1]}"
-            raise ValueError(f"{part.name} is {value}; it is {least}")
+        name, value, kinds = prefix + part.name, getattr(config, part.name), {part.type, *get_args(part.type)}
+        if value is None:
+            continue
+        several = value if isinstance(value, (list, tuple)) else [value]
+        for choice in several if "table" in part.metadata else ():
+            choose(choice, part.metadata["table"], name)
+        words = {word for kind in kinds for word in get_args(kind)}  # of a Literal
+        if "range" in part.metadata and not (isinstance(value, str) and value in words):
+            low, high = part.metadata["range"]
+            number, kind = (numbers.Integral, "a whole number") if int in kinds else (numbers.Real, "a number")
+            if not all(isinstance(each, number) and not isinstance(each, bool) and low <= each <= high
+                       and math.isfinite(each) for each in several):
+                given = repr(value) if isinstance(value, str) else value
+                limits = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+                raise ValueError(f"{name} is {given}; {'it' if several == [value] else 'each'} is {kind} {limits}")
+        for text in several:
+            if text == "":
+                raise ValueError(f"{name} is empty; name something, or leave it out")
+            if isinstance(text, str) and "\0" in text:
+                raise ValueError(f"{name} is {text!r}; no path holds a zero byte")
 
 
 @dataclass(kw_only=True)
@@ -63,11 +78,14 @@ class PrepareConfig:
         1.0
     """
 
-    crop_fraction: float | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    crop_fraction: float | None = number(None, 0.1, 1)
+    mean: tuple[float, float, float] | None = number(None, 0, 1)
+    std: tuple[float, float, float] | None = number(None, 0.001, 255)
     interpolation: Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"] | None = None
     resize_mode: Literal["crop", "squash", "border"] | None = None
+
+    def __post_init__(self) -> None:
+        check(self, "data.")
 
 
 @dataclass
@@ -94,11 +112,8 @@ class DataConfig(PrepareConfig):
     test: str | None = None
     augment: list[Choice] = list_of(AUGMENTATIONS | MIXING, "random_crop", "flip")
     repeats: int = number(1, 1)
-    val_fraction: float = 0.2
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        check(self)
+    val_fraction: float = number(0.2, 0.001, 0.999)
+    workers: int = number(1, 1)
 
 
 @dataclass
@@ -119,10 +134,13 @@ class ModelConfig:
     """
 
     name: str | None = None
-    num_classes: int | None = None
-    image_size: int | None = None
+    num_classes: int | None = number(None, 1)
+    image_size: int | None = number(None, 1)
     pretrained: bool = False
     overrides: Overrides = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check(self, "model.")
 
 
 @dataclass
@@ -160,31 +178,31 @@ class TrainConfig:
         5e-05
     """
 
-    epochs: int = 10
-    batch_size: int = 16
-    lr: float = 5e-5
-    warmup_epochs: float = 0.0
+    epochs: int = number(10, 1)
+    batch_size: int = number(16, 1)
+    lr: float = number(5e-5, 0)
+    warmup_epochs: float = number(0.0, 0)
     schedule: Choice = one_of(SCHEDULES, "cosine")
     optimizer: Choice = one_of(OPTIMIZERS, "adam")
     weight_decay: float = number(0.0, 0)
-    layer_decay: float = number(1.0, 0, 1)
+    layer_decay: float = number(1.0, 0.01, 1)
     trainable: Choice = one_of(TRAINABLE, "all")
     clip_norm: float = number(0.0, 0)
     accumulate: int = number(1, 1)
-    ema: float = number(0.0, 0, 1)
-    loss_scale: Literal["dynamic", "none"] | float | None = None
+    ema: float = number(0.0, 0, 0.999999)
+    loss_scale: Literal["dynamic", "none"] | float | None = number(None, 1)
     recompute: bool = False
     select: str = "Top_1_Accuracy"
     patience: int | None = number(None, 1)
     loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
-    smooth_factor: float = 0.1
+    smooth_factor: float = number(0.1, 0, 0.999)
     distillation: Choice | None = one_of(DISTILLATIONS, None)
     save_every: int | str = "10 minutes"
-    seed: int = 42
-    log_every: int = 25
+    seed: int = number(42, 0, 2**32 - 1)
+    log_every: int = number(25, 1)
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, "train.")
 
 
 @dataclass(kw_only=True)
@@ -219,6 +237,9 @@ class RunConfig:
     overflow_mode: Literal["infnan", "saturation"] | None = None
     flash_attention: bool | None = None
     ckpt_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(kw_only=True)
@@ -291,7 +312,7 @@ class EvalJob(RunConfig):
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     checkpoint: str | None = None
-    batch_size: int = 16
+    batch_size: int = number(16, 1)
     json: str | None = None
     per_class: bool = False
     confusion: str | None = None
@@ -321,14 +342,15 @@ class PredictJob(RunConfig):
     data: PrepareConfig = field(default_factory=PrepareConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     checkpoint: str | None = None
-    top_k: int = 5
-    batch_size: int = 8
+    top_k: int = number(5, 1)
+    batch_size: int = number(8, 1)
     out: str = "predicted"
     json: str | None = None
 
     def __post_init__(self) -> None:
         given: Any = self.paths
         self.paths = [os.fspath(path) for path in ([given] if isinstance(given, (str, os.PathLike)) else given)]
+        super().__post_init__()
 
 
 def check_job(job, cls, function):

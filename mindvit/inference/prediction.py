@@ -109,8 +109,6 @@ def predict(job: PredictJob) -> list[dict]:
     check_job(job, PredictJob, "predict")
     if not (job.checkpoint or job.model.pretrained):
         raise ValueError("there are no weights to predict with; give --checkpoint FILE or --model.pretrained true")
-    if job.top_k < 1 or job.batch_size < 1:
-        raise ValueError(f"top_k is {job.top_k} and batch_size {job.batch_size}; both must be at least 1")
     if not job.paths:
         raise ValueError("there is nothing to predict; give images or folders")
     files = [str(file) for path in job.paths for file in read_dataset(path)[0]]
