@@ -21,7 +21,9 @@ from mindvit.download import download_imagenet_subset
 from mindvit.flags import (
     add_job,
     argument_help,
+    check_words,
     configs,
+    configs_first,
     description,
     did_you_mean,
     explain,
@@ -138,6 +140,8 @@ def build_parser():
         command = commands[name] = ArgumentParser(description=description(function), allow_abbrev=False)
         subcommands.add_subcommand(name, command, help=description(function))
         command.prog = f"mindvit {name}"
+        command.add_argument("--debug", action="store_true", default=SUPPRESS,
+                             help="show where in the code an error came up")
         if job := job_of(name):
             if issubclass(job, TrainJob):
                 command.add_argument("--recipe", default=SUPPRESS, help="settings to begin with, over which --config "
@@ -194,8 +198,12 @@ def main(args: list[str] | None = None) -> int:
         return 2
     if name == "show-batch" and words[1:] and not words[1].startswith("-"):
         words[1] = f"--config={words[1]}"
+    if debug := "--debug" in words:
+        words.remove("--debug")
     words = normal_words(words, *filter(None, [job_of(name)]))
+    words = [*words[:1], *configs_first(words[1:])]
     try:
+        check_words(words)
         words, remarks = take_from_runs(with_recipes(words) if issubclass(job_of(name) or object, TrainJob) else words)
         options = parser.parse_args(words).get(name) or Namespace()
     except ArgumentError as error:
@@ -215,13 +223,24 @@ def main(args: list[str] | None = None) -> int:
         line = "\n" * sys.stderr.isatty() + f"mindvit {name}: stopped"  # behind a bar, on a new line
         print(f"{line}; {kept}" if kept else line, file=sys.stderr)
         return 128 + (asked.number or signal.SIGINT)
-    except (OSError, ValueError) as error:
-        print(f"mindvit {name}: {error}", file=sys.stderr)
-    except RuntimeError as error:  # MindSpore wraps what goes wrong in reading an image in one, call stack and all
-        if not (cause := re.search(r"^(?:ValueError|FileNotFoundError): (?!Traceback)(.*)$", str(error), re.MULTILINE)):
+    except Exception as error:
+        if debug:
             raise
-        print(f"mindvit {name}: {cause[1]}", file=sys.stderr)
+        print(f"mindvit {name}: {in_one_line(error)}", file=sys.stderr)
     return 2
+
+
+def in_one_line(error):
+    """What an exception says to a user: its message, if it was raised for one, else its kind and first line too."""
+    if isinstance(error, (OSError, ValueError)):
+        return error
+    # MindSpore wraps what goes wrong in reading an image in a RuntimeError, call stack and all
+    if cause := re.search(r"^(?:ValueError|FileNotFoundError): (?!Traceback)(.*)$", str(error), re.MULTILINE):
+        return cause[1]
+    said = next((f": {line.strip()}" for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory{said}"
+    return f"{type(error).__name__}{said} (--debug shows where)"
 
 
 def run(name, options):

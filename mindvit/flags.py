@@ -1,7 +1,9 @@
 """From the words of a command line to a job, and what is wrong with them in one line."""
 
+import contextlib
 import dataclasses
 import difflib
+import itertools
 import pathlib
 import re
 import sys
@@ -16,6 +18,7 @@ from mindvit.choices import Choice, nearest
 
 Job = TypeVar("Job")
 RECIPES = pathlib.Path(__file__).with_name("recipes")
+LONGEST_SETTINGS, DEEPEST_SETTINGS = 100_000, 20  # bytes and levels of a configuration
 
 
 def from_flags(job: Job, words: Sequence[str] | None = None) -> Job:
@@ -43,10 +46,12 @@ def from_flags(job: Job, words: Sequence[str] | None = None) -> Job:
     parser.set_defaults({name: value for name, value in flat(job) if value is not None})
     names = [name for name, _ in flat(job)]
     words = [in_full(word, names, type(job)) for word in (sys.argv[1:] if words is None else words)]
+    words = configs_first(normal_words(words, type(job)))
     try:
+        check_words(words)
         for path in configs(words):
             read_settings(path)
-        return filled(type(job), parser.parse_args(normal_words(words, type(job))))
+        return filled(type(job), parser.parse_args(words))
     except ArgumentError as error:
         message = explain(error.message, words, parser)
     except ValueError as error:
@@ -157,6 +162,17 @@ def with_recipes(words):
     return [*words[:1], *files, *words[1:]]
 
 
+def configs_first(words):
+    """The words with each --config before the flags, which go over it wherever they stand."""
+    first, flags, words = [], [], iter(words)
+    for word in words:
+        if re.match("--config(=|$)", word):
+            first += [word, *(itertools.islice(words, 1) if word == "--config" else ())]
+        else:
+            flags.append(word)
+    return first + flags
+
+
 def configs(words):
     """The paths after --config that are files."""
     for before, word in zip(["", *words], words):
@@ -180,6 +196,31 @@ def where(error):
     return f", line {mark.line + 1}: {error.problem}" if mark else ""
 
 
+def check_settings(text):
+    """ValueError unless a text is short enough to be read as YAML, not nested deeply, and nothing in it stands for
+    another part: a few bytes of nested lists end Python's reader, and of aliases fill the memory."""
+    if len(text) > LONGEST_SETTINGS:
+        raise ValueError(f"is longer than {LONGEST_SETTINGS:,} characters, the most that a configuration has")
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST_SETTINGS:
+            raise ValueError(f"is nested more than {DEEPEST_SETTINGS} levels deep")
+        if getattr(event, "anchor", None) and not isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"has the anchor &{event.anchor}, which is not read here; write out what it stands for")
+
+
+def check_words(words):
+    """ValueError where a flag's value must not be read as YAML; see `check_settings`."""
+    for before, word in zip(["", *words], words):
+        flag, _, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+        with contextlib.suppress(yaml.YAMLError):  # then it is plain text
+            try:
+                check_settings(value)
+            except ValueError as error:
+                raise ValueError(f"{flag} {error}") from None
+
+
 def read_settings(path):
     """The names and values in a YAML file.
 
@@ -187,11 +228,16 @@ def read_settings(path):
         ValueError: it holds something else; the message names the file.
     """
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read(LONGEST_SETTINGS + 1)
+        check_settings(text)
+        settings = yaml.safe_load(text)
     except UnicodeDecodeError:
         raise ValueError(f"--config {path} is not UTF-8 text; save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise ValueError(f"--config {path} is no YAML{where(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"--config {path} {error}") from None
     if settings is None:
         raise ValueError(f"--config {path} is empty; --print_config prints what it may hold")
     parts = {"": settings}

@@ -4,11 +4,13 @@ import contextlib
 import json
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
 
-from mindvit import cli
+from mindvit import TrainJob, cli, from_flags
 from mindvit.cli import main
 from mindvit.training.loop import CONFIG_HEADER
 
@@ -143,3 +145,68 @@ def test_a_config_of_another_kind_is_one_line(header, content, message, capsys):
         assert main([*command, "--config", "settings.yaml"]) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and re.search(message.replace("line 2", r"line \d"), error), error
+
+
+@pytest.mark.parametrize("words", ["--train.epochs 3 --config job.yaml", "--config job.yaml --train.epochs 3",
+                                   "--train.epochs=3 --config=job.yaml --recipe deit",
+                                   "--recipe deit --train.epochs 3 --config job.yaml"])
+def test_flags_win_over_a_config_wherever_they_stand(words, capsys):
+    pathlib.Path("job.yaml").write_text("train: {epochs: 7, batch_size: 5}")
+    with pytest.raises(SystemExit):
+        main(["train", *words.split(), "--print_config"])
+    taken = yaml.safe_load(capsys.readouterr().out)["train"]
+    assert (taken["epochs"], taken["batch_size"]) == (3, 5)
+    job = from_flags(TrainJob(), [word for word in words.split() if word not in ("--recipe", "deit")])
+    assert (job.train.epochs, job.train.batch_size) == (3, 5)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi"))
+
+
+HOSTILE = {
+    "[" * 100_000: "is nested more than 20 levels deep",
+    "- " * 40_000 + "x": "is nested more than 20 levels deep",
+    "{a: " * 30: "is nested more than 20 levels deep",
+    BOMB: "has the anchor &a, which is not read here",
+    "train: {epochs: 3}\n" + "# x\n" * 100_000: "is longer than 100,000 characters",
+    "\x00\x01\x02\x03": "is no YAML",
+}
+LIMITED = """import json, resource, sys
+from mindvit.cli import main
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**29,) * 2)
+print([main(words) for words in json.load(sys.stdin)])"""
+
+
+def test_hostile_configs_are_refused_before_they_are_read():
+    """As a file and as a flag's value, in a process whose memory is limited."""
+    commands, expected = [], []
+    for i, (content, message) in enumerate(HOSTILE.items()):
+        pathlib.Path(f"{i}.yaml").write_text(content)
+        commands += [["train", "--config", f"{i}.yaml"], ["eval", f"--config={i}.yaml"],
+                     ["train", f"--config={content}"]]
+        expected += [message] * 3
+    commands, expected = commands[:-1], expected[:-1]  # no command line holds a zero byte
+    done = subprocess.run([sys.executable, "-c", LIMITED], input=json.dumps(commands), capture_output=True, text=True)
+    assert json.loads(done.stdout) == [2] * len(commands), done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(commands)
+    assert [(line, message) for line, message in zip(lines, expected) if message not in line] == []
+
+
+@pytest.mark.parametrize("raised, line", [
+    (RuntimeError("\n  Sync failed.\n---\ncall stack"), "RuntimeError: Sync failed. (--debug shows where)"),
+    (MemoryError("Unable to allocate 8 GiB"), "there is not enough memory: Unable to allocate 8 GiB"),
+    (KeyError("x"), "KeyError: 'x' (--debug shows where)"),
+    (AssertionError(), "AssertionError (--debug shows where)"),
+])
+def test_whatever_goes_wrong_is_one_line_unless_debug_asks(raised, line, monkeypatch, capsys):
+    def fail(job):
+        raise raised
+
+    monkeypatch.setattr(cli.loop, "train", fail)
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err == f"mindvit train: {line}\n"
+    with pytest.raises(type(raised)):
+        main(["train", "--debug"])
