@@ -5,11 +5,13 @@ import inspect
 import re
 import signal
 import sys
+import warnings
 from argparse import SUPPRESS, ArgumentError
 from typing import Literal, get_origin
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from PIL import Image
 
 from mindvit import __version__, checkpoints, models, zoo
 from mindvit.checkpoints.libraries import written_formats
@@ -189,6 +191,9 @@ def take_from_runs(words):
 def main(args: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error, 130 for
     Ctrl-C, 143 for SIGTERM."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files and classes may hold anything
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such images are read at half their sides
     parser, commands = build_parser()
     words = list(sys.argv[1:] if args is None else args)
     name = words[0] if words else ""

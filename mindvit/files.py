@@ -24,4 +24,6 @@ def replacing(path):
 def write_json(value, path):
     """Writes a value as a JSON file, complete or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        # the bytes of a file's name that are no UTF-8 become JSON's \udc80 to \udcff, as in Python
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8",
+                             errors="backslashreplace")

@@ -1,4 +1,7 @@
 """Every kind of picture file comes out of MindSpore's Decode as the RGB that was put into it."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from mindspore.dataset import vision
@@ -138,3 +141,36 @@ def test_damaged_jpeg_header_is_refused(tmp_path):
     file.write_bytes(data)
     with pytest.raises(ValueError, match="damaged.jpg: "):
         read_image(file)
+
+
+PEAK = """import resource, sys
+from mindvit import prepare_image, read_image
+from mindvit.data import train_transform
+from mindvit.preprocessing import Preprocessing
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+image = read_image(sys.argv[1])
+for step in train_transform(224):
+    image = step(image)
+prepare_image(sys.argv[1], 224, Preprocessing(resizer="pillow", interpolation="bicubic"))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"""
+
+
+@pytest.mark.parametrize("mode, suffix", [("RGB", "jpg"), pytest.param("L", "png", marks=pytest.mark.long),
+                                          pytest.param("RGBA", "png", marks=pytest.mark.long)])
+def test_a_huge_picture_takes_little_memory(tmp_path, mode, suffix):
+    """13,000 x 13,000 pixels, whose RGB alone has 484 MiB; read, trained on and evaluated."""
+    file = tmp_path / f"huge.{suffix}"
+    Image.new(mode, (13_000, 13_000), 100 if mode == "L" else (100, 50, 30, 255)[:len(mode)]).save(file)
+    done = subprocess.run([sys.executable, "-c", PEAK, file], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < {"RGB": 700, "L": 1400, "RGBA": 2600}[mode]
+    seen = open_rgb(file)
+    assert seen.size == (6500, 6500)
+    assert np.abs(np.array(seen.getpixel((77, 6499))) - (100 if mode == "L" else (100, 50, 30))).max() <= 2
+
+
+def test_more_pixels_than_pillow_reads_are_refused(tmp_path):
+    Image.new("1", (18_000, 10_000)).save(tmp_path / "bomb.png")
+    for read in (read_image, open_rgb):
+        with pytest.raises(ValueError, match=r"bomb.png: .*180000000 pixels\) exceeds limit of 178956970"):
+            read(tmp_path / "bomb.png")

@@ -1,9 +1,12 @@
 """Prediction: annotated copies, records, and that it computes what was validated."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 from PIL import Image
@@ -68,3 +71,56 @@ def test_a_few_images_are_predicted_without_compiling_a_graph(digit_run, digit_f
 
 def test_a_trained_network_predicts_as_it_was_validated(digit_run):
     assert from_checkpoint(digit_run / "best.ckpt").preprocessing == Preprocessing(crop_fraction=1.0)
+
+
+DIGITS = ["--model.name", "digits", "--model.pretrained", "true"]
+MEASURED = """import resource, sys
+from mindvit.cli import main
+status = main(sys.argv[1:])
+print("peak MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+sys.exit(status)"""
+
+
+def test_one_bad_picture_or_copy_costs_no_other(tmp_path):
+    """Tall and wide beyond what a JPEG holds, no file but a pipe, links to nowhere and to themselves, a name as long
+    as there can be, one that is no UTF-8, a folder for copies that is a file: every other image has its result."""
+    digit = Image.fromarray(np.full((28, 28), 90, np.uint8))
+    Image.new("L", (1, 65500)).save("tall.jpg")
+    Image.new("1", (70_000, 2)).save("wide.png")
+    digit.save("a" * 251 + ".png")
+    digit.save(b"caf\xe9.png".decode("utf-8", "surrogateescape"))
+    digit.save("猫 😀.png")
+    digit.save("line\nbreak.png")
+    os.mkfifo("pipe.jpg")
+    os.symlink("nowhere.jpg", "broken link.jpg")
+    os.symlink("loop.jpg", "loop.jpg")
+    pathlib.Path("empty.jpg").touch()
+    pathlib.Path("page.png").write_text("<html>")
+    names = os.listdir()
+    command = [sys.executable, "-c", MEASURED, "predict", ".", *DIGITS, "--out", str(tmp_path / "copies"), "--json",
+               str(tmp_path / "records.json")]
+    done = subprocess.run(command, capture_output=True, timeout=100)
+    assert done.returncode == 1, done.stderr.decode("utf-8", "replace")
+    records = {record["path"]: record for record in json.loads((tmp_path / "records.json").read_text("utf-8"))}
+    assert set(records) == set(names)
+    reasons = {"pipe.jpg": "it is no file", "broken link.jpg": "No such file", "loop.jpg": "symbolic links",
+               "empty.jpg": "the file is empty", "page.png": "not a JPEG"}
+    for name, record in records.items():
+        if name in reasons:
+            assert reasons[name] in record["error"] and "predictions" not in record
+        else:
+            assert len(record["predictions"]) == 5 and "error" not in record and Image.open(record["annotated"]).load()
+    assert int(done.stdout.split()[-1]) < 1500
+    assert Image.open(tmp_path / "copies/tall.jpg").size == (1, 65500)
+    assert max(Image.open(tmp_path / "copies/wide.jpg").size) <= 65535
+
+
+def test_copies_that_cannot_be_written_leave_the_records(capsys):
+    for name in ("1.png", "2.png"):
+        Image.fromarray(np.full((28, 28), 90, np.uint8)).save(name)
+    pathlib.Path("taken").touch()
+    assert main(["predict", "1.png", "2.png", *DIGITS, "--out", "taken", "--json", "records.json"]) == 1
+    records = json.loads(pathlib.Path("records.json").read_text())
+    assert [len(record["predictions"]) for record in records] == [5, 5]
+    assert all(record["error"].startswith("no annotated copy: ") and "taken" in record["error"] for record in records)
+    assert "1.png: no annotated copy: " in capsys.readouterr().out

@@ -1,7 +1,8 @@
 """Reading one image file: as the RGB a person sees, or as bytes that MindSpore's Decode turns into that RGB."""
 import io
+import os
+import stat
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ CONVERT = ("convert to JPEG with `heif-convert a.heic a.jpg` of libheif or with 
 # What Pillow may recognise, whatever the file is called: formats outside this list can start other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 ORIENTATION = 0x0112  # EXIF tag
+LARGEST_FILE = 2**29  # bytes
+MANY_PIXELS = 50_000_000  # an image of more, up to Pillow's limit of 178,956,970, is read at half its sides
 UNREAD_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
                  b"hevc": "HEIC", b"hevx": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
 plain_jpegs: set[int] = set()  # hashes of files that is_plain_jpeg has found good: the next epoch need not look again
@@ -28,7 +31,8 @@ def open_rgb(path: StrPath, opening: str = "seen") -> Image.Image:
     """Read an image as the RGB a person sees, or as another library does.
 
     The EXIF orientation is applied, transparency is laid on white, 16-bit gray is scaled to 8 bits, the first frame of
-    an animation is taken. Colour profiles are ignored.
+    an animation is taken. Colour profiles are ignored. An image of more than 50 million pixels is read at half its
+    sides, which takes a quarter of the memory; one of more than 178,956,970 is refused.
 
     Args:
         path: JPEG, PNG, BMP, WebP or GIF file; its content counts, not its name.
@@ -39,13 +43,30 @@ def open_rgb(path: StrPath, opening: str = "seen") -> Image.Image:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, truncated, HEIC or AVIF, or no image; the message names file and reason.
+        ValueError: the file is empty, truncated, too large, HEIC or AVIF, or no image; or it is a pipe or a folder. The
+            message names file and reason.
 
     Example:
         >>> open_rgb("cat.jpg").mode
         'RGB'
     """
-    return decode(Path(path).read_bytes(), path, opening)
+    return decode(read_bytes(path), path, opening)
+
+
+def read_bytes(path):
+    """What is in a file; a pipe, which would keep the reader waiting, is refused."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"cannot read the image {path}: it is no file")
+        if status.st_size > LARGEST_FILE:
+            raise ValueError(f"cannot read the image {path}: it has {status.st_size:,} bytes, more than the "
+                             f"{LARGEST_FILE:,} that are read")
+        with open(file, "rb", closefd=False) as opened:
+            return opened.read(LARGEST_FILE)
+    finally:
+        os.close(file)
 
 
 def read_image(path: StrPath) -> NDArray[np.uint8]:
@@ -68,7 +89,7 @@ def read_image(path: StrPath) -> NDArray[np.uint8]:
         >>> encoded.dtype.name, mindspore.dataset.vision.Decode()(encoded).shape[2]
         ('uint8', 3)
     """
-    data = Path(path).read_bytes()
+    data = read_bytes(path)
     if (digest := hash(data)) in plain_jpegs or is_plain_jpeg(data):
         plain_jpegs.add(digest)
         return np.frombuffer(data, np.uint8)
@@ -89,6 +110,8 @@ def is_plain_jpeg(data):
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             if image.format != "JPEG" or image.mode not in ("RGB", "L") or image.getexif().get(ORIENTATION, 1) != 1:
                 return False
+            if image.width * image.height > MANY_PIXELS:
+                return False
             # A damaged header that Pillow refuses can end the process in MindSpore's Decode (2.10: SIGSEGV, SIGFPE).
             image.draft(None, (1, 1))  # an eighth of the size: 0.5 ms where the whole takes 1.3
             image.load()
@@ -104,7 +127,12 @@ def decode(data, path, opening="seen"):
         raise ValueError(f"cannot read the image {path}: it is {kind}, which mindvit does not read; {CONVERT}")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return to_rgb(image, opening)
+            if image.width * image.height <= MANY_PIXELS:
+                return to_rgb(image, opening)
+            if image.format == "JPEG":
+                image.draft(None, (image.width // 2, image.height // 2))  # leaves out what need not be decoded
+                return to_rgb(image, opening)
+            return to_rgb(image, opening).reduce(2)
     except Image.UnidentifiedImageError:
         raise ValueError(f"cannot read the image {path}: not a JPEG, PNG, BMP, WebP or GIF file") from None
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, EOFError and more

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import os
 import pathlib
 
 import mindspore as ms
@@ -16,6 +17,8 @@ from mindvit.visualize import show_result
 from mindvit.zoo import build_network, check_head, image_size, use_preprocessing
 
 LONGEST_LABEL = 32  # characters on an annotated copy
+LONGEST_NAME = 200  # bytes of its name; file systems take 255, of a temporary name too
+LONGEST_SIDE = 65_500  # pixels of it, with which a JPEG can be read again: Pillow writes no more
 FEW_IMAGES = 4  # ViT-B/16 on two cores: 0.5 s an image without a graph, 0.13 s with it, but 2.3 s to compile it
 
 
@@ -62,10 +65,9 @@ def most_likely(logits, names, top_k):
 
 
 def in_words(record):
-    """The lines on one image: its error, or its predictions below each other."""
-    if "error" in record:
-        return f"{record['path']}: {record['error']}"
-    lines = [f"{{{p['index']}: {p['label']!r}}} {p['probability']:.4f}" for p in record["predictions"]]
+    """The lines on one image: its error, and its predictions below each other."""
+    lines = [record["error"]] if "error" in record else []
+    lines += [f"{{{p['index']}: {p['label']!r}}} {p['probability']:.4f}" for p in record.get("predictions", ())]
     return f"{record['path']}: " + "\n  ".join(lines)
 
 
@@ -76,11 +78,12 @@ def shortened(label):
 
 def annotated_copy(image, name, predictions, folder):
     """Writes an image with its predictions to a new file in the folder, never over another; returns its path."""
+    name = os.fsencode(name)[:LONGEST_NAME].decode("utf-8", "replace").rstrip("\ufffd")
     names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
     target = next(path for path in (folder / f"{name}.jpg" for name in names) if not path.exists())
     lines = {f"{shortened(p['label'])} ({p['index']})": p["probability"] for p in predictions}
-    scale = max(1, round(320 / image.width))  # on a small image the text would hide everything
-    image = image.resize((image.width * scale, image.height * scale), 0)
+    scale = max(1, round(320 / max(image.size)))  # on a small image the text would hide everything
+    image = image.resize([min(side * scale, LONGEST_SIDE) for side in image.size], 0)
     show_result(np.asarray(image), lines, out_file=target)
     return target
 
@@ -93,7 +96,8 @@ def predict(job: PredictJob) -> list[dict]:
 
     Returns:
         list[dict]: for each image `path`, `predictions` (list of `index`, `label`, `probability`, best first) and
-        `annotated`, the copy's path; for an image that can't be read `path` and `error`.
+        `annotated`, the copy's path; `error` in place of these for an image that can't be read, and of the last where
+        there is no copy.
 
     Raises:
         FileNotFoundError: a path, or the checkpoint, is absent.
@@ -127,8 +131,11 @@ def predict(job: PredictJob) -> list[dict]:
         for record in group:
             if image := record.pop("image", None):
                 record["predictions"] = most_likely(next(logits), names, job.top_k)
-                copy = annotated_copy(image, copies[record["path"]], record["predictions"], pathlib.Path(job.out))
-                record["annotated"] = str(copy)
+                try:
+                    record["annotated"] = str(annotated_copy(image, copies[record["path"]], record["predictions"],
+                                                             pathlib.Path(job.out)))
+                except (OSError, ValueError) as error:
+                    record["error"] = f"no annotated copy: {error}"
             print(in_words(record), flush=True)
         records += group
     if job.json:
