@@ -102,6 +102,9 @@ class DataConfig(PrepareConfig):
         val_fraction: share of each class held out for validation when root has no val/ folder; the same images each
             time.
         workers: threads that transform images; the same seed and number give the same run.
+        max_skipped: share of the images that may be unreadable before a run ends; they are left out and named, in
+            training in skipped.csv.
+        strict: end at the first unreadable image.
 
     Example:
         >>> DataConfig("photos", augment=["random_crop", {"flip": 0.3}, {"rand_augment": {"magnitude": 5}}]).root
@@ -114,6 +117,13 @@ class DataConfig(PrepareConfig):
     repeats: int = number(1, 1)
     val_fraction: float = number(0.2, 0.001, 0.999)
     workers: int = number(1, 1)
+    max_skipped: float = number(0.01, 0, 1)
+    strict: bool = False
+
+    @property
+    def readable(self) -> dict[str, float]:
+        """The data sets' argument that says how many images may be unreadable."""
+        return {"max_skipped": 0.0 if self.strict else self.max_skipped}
 
 
 @dataclass

@@ -104,15 +104,6 @@ def test_a_users_error_is_one_line(arguments, message, digit_folder, digit_run, 
     assert error.startswith(f"mindvit {arguments.split()[0]}: ") and message in error
 
 
-def test_a_broken_training_picture_is_named(digit_folder, capfd):
-    shutil.copytree(digit_folder, "data")
-    broken = next(pathlib.Path("data/train/class 4").iterdir())
-    broken.write_bytes(broken.read_bytes()[:60])
-    arguments = ["train", "--data.root", "data", "--model.name", "vit_t_16", "--model.image_size", "32"]
-    assert main([*arguments, "--model.overrides", '{"num_layers": 1}', "--train.epochs", "1"]) == 2
-    assert f"cannot read the image {broken}" in capfd.readouterr().err
-
-
 def test_a_checkpoint_of_another_library_trains_and_evaluates(digit_folder, capsys):
     """timm's files with 1,000 classes: the head is replaced in training, epsilon and GELU form go with the files."""
     save_weights(create_model("vit_t_16", image_size=32, num_layers=2), "timm.safetensors", "timm")

@@ -87,8 +87,8 @@ class ImageFolder(ImageDataset):
             count += len(files)
             unread += filter(is_unread, files)
             if not files:
-                raise ValueError(f"no images in the class folder {root / name}; add some "
-                                 f"({', '.join(sorted(IMAGE_SUFFIXES))}) or remove the folder")
+                self.remarks.append(f"{root / name} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}); it is a class "
+                                    "all the same")
             if name not in label_of:
                 raise ValueError(f"the class folder {root / name} is not among the {len(names)} classes of {train}")
             if whole:
@@ -120,6 +120,9 @@ class ImageFolder(ImageDataset):
 
     def _locate(self, hold_out):
         """Return the folder that holds the class folders, and whether train and val share it."""
+        for name in class_folders(self.path) if self.path.is_dir() else ():
+            if name.lower() in (*SPLITS, "test") and name != name.lower():
+                raise ValueError(f"{self.path} has {name}/; call it {name.lower()}, or it would be a class")
         if hold_out and (self.path / "train").is_dir() and not (self.path / "val").is_dir() and self.split != "infer":
             return self.path / "train", True
         if (self.path / self.split).is_dir():
@@ -243,8 +246,23 @@ class DatasetGenerator:
 
 
 def class_folders(root):
-    return sorted(entry.name for entry in root.iterdir()
-                  if entry.is_dir() and not entry.name.startswith(".") and entry.name != DEVKIT)
+    """The names of the class folders in a folder, sorted; ValueError where one cannot stand in classes.txt."""
+    names = sorted(entry.name for entry in root.iterdir()
+                   if entry.is_dir() and not entry.name.startswith(".") and entry.name != DEVKIT)
+    for name in names:
+        if len(name.splitlines()) > 1 or not is_utf8(name):
+            raise ValueError(f"the class folder {name!r} in {root}: rename it: its name has a line break or is no "
+                             "UTF-8")
+    return names
+
+
+def is_utf8(name):
+    """Whether a file's name is text; other bytes of it are lone surrogates in Python."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_image(file):

@@ -1,4 +1,5 @@
 """From a source of encoded images and labels to the batches MindSpore trains and evaluates on."""
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
+from PIL import Image
 
 from mindvit.data.images import Operation
 from mindvit.data.mixing import Floats, Mixing
@@ -38,9 +40,14 @@ class ImageDataset:
             `mindvit.data.order`.
         repeats: how often an image stands in the shuffled order of an epoch, which stays as long as it is.
         mixing: what is done to training batches, see `mindvit.data.mixing`; labels are then float32 (N, classes).
+        max_skipped: share of the images that may be unreadable. Such an image is left out: in its place stands the
+            next one, except in training with the label -1, which the metrics of `mindvit` do not count.
+
+    Attributes:
+        skipped: dict from the position of an image that could not be read to the reason.
 
     Raises:
-        ValueError: `split` is none of the three.
+        ValueError: `split` is none of the three; when an image is read, more than `max_skipped` are unreadable.
     """
 
     classes: list[str]
@@ -50,7 +57,7 @@ class ImageDataset:
                  target_transform: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
                  batch_size: int = 64, resize: Size = 224, repeat_num: int = 1, shuffle: bool | None = None,
                  num_parallel_workers: int = 1, num_shards: int | None = None, shard_id: int | None = None,
-                 repeats: int = 1, mixing: Sequence[Mixing] = ()) -> None:
+                 repeats: int = 1, mixing: Sequence[Mixing] = (), max_skipped: float = 0.0) -> None:
         if split not in TRANSFORMS:
             raise ValueError(f"unknown split {split!r}; use one of {', '.join(TRANSFORMS)}")
         self.path = Path(path)
@@ -67,8 +74,14 @@ class ImageDataset:
         self.shard_id = shard_id
         self.repeats = repeats
         self.mixing = mixing
+        self.max_skipped = max_skipped
+        self.skipped: dict[int, str] = {}
 
     def __len__(self) -> int:
+        raise NotImplementedError
+
+    def image(self, index: int) -> Path | Image.Image:
+        """An image, as the path of its file where it has one."""
         raise NotImplementedError
 
     @property
@@ -102,6 +115,8 @@ class ImageDataset:
             raise ValueError(f"batch_size {self.batch_size} exceeds the {len(order)} training images in {self.path}"
                              f"{' for each device' if self.num_shards else ''}; use {len(order)} or less")
         source, workers, transform = self._source()
+        if self.max_skipped:
+            source = Readable(source, self)
         dataset = ds.GeneratorDataset(source, ["image", "label"], sampler=order, num_parallel_workers=workers,
                                       python_multiprocessing=False)
         if transform:
@@ -120,6 +135,19 @@ class ImageDataset:
         for mix in self.mixing:
             mixed = mix(*mixed, rng)
         return mixed
+
+    def name(self, index: int) -> str:
+        """What an image is called in messages: its path, where it has one."""
+        image = self.image(index)
+        return str(image) if isinstance(image, Path) else f"image {index} in {self.path}"
+
+    def skip(self, index: int, error: Exception) -> None:
+        """Notes that an image cannot be read; ValueError if these are too many."""
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self.skipped[index] = reason.removeprefix(f"cannot read the image {self.name(index)}: ")
+        if len(self.skipped) > self.max_skipped * len(self):
+            raise ValueError(f"{len(self.skipped)} of {len(self)} images cannot be read, more than data.max_skipped, "
+                             f"{self.max_skipped:g}; the last is {self.name(index)}: {self.skipped[index]}")
 
     def _source(self):
         """What GeneratorDataset reads, by how many threads, and the operations after it."""
@@ -147,3 +175,25 @@ class Prepared:
     def __getitem__(self, index):
         image = prepare_image(self.dataset.image(index), self.dataset.resize, self.preprocessing)
         return image, np.int32(self.dataset.labels[index])
+
+
+class Readable:
+    """A data set's images, of which those that cannot be read are left out as `ImageDataset` says."""
+
+    def __init__(self, source, dataset):
+        self.source = source
+        self.dataset = dataset
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        for other in itertools.chain(range(index, len(self)), range(index)):
+            if other in self.dataset.skipped:
+                continue
+            try:
+                image, label = self.source[other]
+                break
+            except (OSError, ValueError) as error:
+                self.dataset.skip(other, error)
+        return image, label if other == index or self.dataset.split == "train" else np.int32(-1)

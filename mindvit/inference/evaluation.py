@@ -47,7 +47,8 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     images, what = open_evaluation(job.data.root, job.data.test, batch_size=job.batch_size,
                                    num_classes=network.num_classes, class_names=network.class_names,
                                    val_fraction=job.data.val_fraction, num_parallel_workers=job.data.workers,
-                                   resize=image_size(network), preprocessing=network.preprocessing, **workers.shard)
+                                   resize=image_size(network), preprocessing=network.preprocessing,
+                                   **job.data.readable, **workers.shard)
     if network.class_names is None:
         print(f"the checkpoint does not name its {network.num_classes} classes (no classes.txt beside it); taken in "
               f"this order: {', '.join(images.classes[:5])}{', ...' if len(images.classes) > 5 else ''}", flush=True)
@@ -63,6 +64,10 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     results: dict[str, Any] = {name: float(value) for name, value in measured.items()}
     print({name: results[name] for name in ACCURACIES if name in results})
     results["images"] = metrics["val_loss"].images
+    results["skipped"] = [{"path": images.name(index), "reason": reason}
+                          for index, reason in sorted(images.skipped.items())]
+    for row in results["skipped"]:
+        print(f"left out: {row['path']}: {row['reason']}", flush=True)
     print(f"{results['images']} images ({what}), mean cross entropy {results['val_loss']:.4f}", flush=True)
     if job.per_class:
         results["per_class"] = per_class(confusion, images.classes)

@@ -287,6 +287,34 @@ class EpochRecords(EpochLoss):
             self.finish()
 
 
+class NameSkipped:
+    """Writes the images that could not be read to a CSV file whenever there are more of them, and says so.
+
+    Args:
+        sets (dict): by split, each an ImageDataset.
+        path (Path): the file.
+    """
+
+    def __init__(self, sets, path):
+        self.sets, self.path, self.written = sets, path, 0
+
+    def __call__(self):
+        rows = [(split, images.name(index), reason) for split, images in self.sets.items()
+                for index, reason in sorted(images.skipped.items())]
+        if len(rows) <= self.written:
+            return
+        self.written = len(rows)
+        with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8",
+                                                     errors="backslashreplace") as file:
+            csv.writer(file).writerows([("split", "path", "reason"), *rows])
+        counts = ", ".join(f"{len(images.skipped)} of {WORDS[split]}" for split, images in self.sets.items()
+                           if images.skipped)
+        print(f"{len(rows)} images that cannot be read were left out ({counts}): {self.path}", flush=True)
+
+
+WORDS = {"train": "training", "val": "validation", "test": "test"}
+
+
 def enough(records, best, patience):
     """Why training ends, where the last `patience` epochs brought nothing better than the best; else None."""
     if patience and records[-1]["epoch"] - best["epoch"] >= patience:

@@ -11,6 +11,7 @@ from typing import Any
 
 import mindspore as ms
 import mindspore.dataset as ds
+import numpy as np
 import yaml
 
 from mindvit.checkpoints import from_checkpoint, load_weights
@@ -26,11 +27,12 @@ from mindvit.optim.groups import freeze
 from mindvit.optim.optimizers import build_optimizer
 from mindvit.optim.schedule import learning_rates
 from mindvit.runtime.signals import patience
-from mindvit.runtime.workers import told, wait, workers
+from mindvit.runtime.workers import told, total, wait, workers
 from mindvit.training.callbacks import (
     DrawCurves,
     EpochRecords,
     KeepWeights,
+    NameSkipped,
     enough,
     print_validation,
     progress,
@@ -127,7 +129,7 @@ def open_training(job):
         ValueError: there is one class; data, network or checkpoint do not fit.
     """
     options: dict[str, Any] = {"batch_size": job.train.batch_size, "num_parallel_workers": job.data.workers,
-                               **workers.shard}
+                               **job.data.readable, **workers.shard}
     sets = {split: open_dataset(job.data.root, split, num_classes=job.model.num_classes, hold_out=True,
                                 val_fraction=job.data.val_fraction, **options)
             for split in ("train", "val")}
@@ -136,8 +138,8 @@ def open_training(job):
                          "apart; training needs a folder for each of two classes or more")
     if test := job.data.test or find_test(job.data.root):
         sets["test"] = open_dataset(test, "val", val_fraction=None, class_names=sets["train"].classes, **options)
-    for split in ("val", "test"):
-        for remark in sets[split].remarks if split in sets else ():
+    for images in sets.values():
+        for remark in images.remarks:
             print(remark, flush=True)
     network = build_network(job.model, job.checkpoint, sets["train"].num_classes, job.ckpt_dir)
     use_preprocessing(network, job.data)
@@ -295,6 +297,8 @@ def train(job: TrainJob) -> dict:
         write_settings(folder, job, network.class_names)
         readers += [lambda records: write_metrics(records, folder / "metrics.csv"),
                     DrawCurves(folder / "curves.png")]
+    name_skipped = NameSkipped(sets, folder / f"skipped{f'-{workers.rank}' * bool(workers.rank)}.csv")
+    readers.append(lambda records: name_skipped())
     validate = functools.partial(measure, model, metrics, share(sets["val"]), device.data_sink)
     saver = SaveState(folder / STATE, model.step, progress_made, job.train.epochs, *every)
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
@@ -315,17 +319,21 @@ def train(job: TrainJob) -> dict:
                                        EpochRecords(model, validate, lr, readers, progress_made.records,
                                                     saver.save)])
         best = keep.best
-        results = {**best, "images": len(sets["val"]), "epochs": job.train.epochs, "device_target": device.target,
-                   "amp_level": device.amp_level}
+        results = {**best, "epochs": job.train.epochs, "device_target": device.target, "amp_level": device.amp_level}
         print(f"best epoch {best['epoch']}: {accuracies(best)} on {len(sets['val'])} validation images, which chose "
               "the epoch", flush=True)
         if test:
             wait()  # until the first worker has written it, on a disk that all see
             load_weights(network, folder / "best.ckpt")
             measured = measure(model, metrics, share(sets["test"]), device.data_sink)
-            results["test"] = {**{name: float(value) for name, value in measured.items()}, "images": len(sets["test"])}
+            results["test"] = {name: float(value) for name, value in measured.items()}
             print(f"test, with the weights of that epoch: {accuracies(measured)} on {len(sets['test'])} images in "
                   f"{test}", flush=True)
+        name_skipped()
+        results["skipped"] = {split: int(total(np.array([len(images.skipped)]))[0]) for split, images in sets.items()}
+        results["images"] = len(sets["val"]) - results["skipped"]["val"]
+        if test:
+            results["test"]["images"] = len(sets["test"]) - results["skipped"]["test"]
         results["seconds"] = round(time.time() - start, 1)
         if not workers.rank:
             save_curves(progress_made.records, folder / "curves.png")

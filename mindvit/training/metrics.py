@@ -7,8 +7,19 @@ from mindspore.train.metrics import Metric
 from mindvit.runtime.workers import total
 
 
+def labelled(metric, logits, labels):
+    """Logits and labels as arrays, without the images that have no label: those that could not be read."""
+    logits, labels = metric._convert_data(logits), metric._convert_data(labels)
+    return logits[labels >= 0], labels[labels >= 0]
+
+
 class Accuracy(TopKCategoricalAccuracy):
     """MindSpore's share of the images whose class is among the k likeliest, over the images of all workers."""
+
+    def update(self, *inputs):
+        logits, labels = labelled(self, *inputs)
+        if len(labels):
+            super().update(logits, labels)
 
     def eval(self):
         self._correct_num, self._samples_num = total(np.array([self._correct_num, self._samples_num], float)).tolist()
@@ -29,7 +40,9 @@ class MeanCrossEntropy(Metric):
         self.total, self.images = 0.0, 0
 
     def update(self, *inputs):
-        logits, labels = (self._convert_data(value) for value in inputs)
+        logits, labels = labelled(self, *inputs)
+        if not len(labels):
+            return
         logits = logits.astype(np.float64)
         highest = logits.max(1)
         log_sum = highest + np.log(np.exp(logits - highest[:, None]).sum(1))  # (B,)
@@ -59,7 +72,7 @@ class Confusion(Metric):
         self.counts = np.zeros((self.num_classes, self.num_classes), np.int64)
 
     def update(self, *inputs):
-        logits, labels = (self._convert_data(value) for value in inputs)
+        logits, labels = labelled(self, *inputs)
         np.add.at(self.counts, (labels, logits.argmax(1)), 1)
 
     def eval(self):
