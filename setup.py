@@ -28,6 +28,7 @@ setup(
         "jsonargparse[signatures]>=4.49",
         "safetensors",
         "matplotlib",
+        "filelock",
         "tqdm",
     ],
     extras_require={

@@ -8,12 +8,11 @@ import shutil
 import socket
 import stat
 import tarfile
-import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
-from mindvit.files import StrPath
+from mindvit.files import StrPath, put, temporary_folder
 
 IMAGENET_SUBSET_URL = ("https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
                        "vit_imagenet_dataset.zip")
@@ -91,9 +90,7 @@ def extract_archive(archive: StrPath, target: StrPath) -> Path:
         True
     """
     archive, target = Path(archive), Path(target)
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".extract-", dir=target) as folder:
-        temporary = Path(folder)
+    with temporary_folder(target, "extract") as temporary:
         try:
             unpack(archive, temporary)
         except Exception as error:  # zipfile, tarfile, gzip, bz2 and lzma have no error in common
@@ -159,7 +156,7 @@ def download_imagenet_subset(root: StrPath = "dataset") -> Path:
             raise FileExistsError(f"{root} is there but has no folder train; name another folder or remove it")
         return root
     archive = subset_archive(root.parent)
-    with tempfile.TemporaryDirectory(prefix=".dataset-", dir=root.parent) as temporary:
+    with temporary_folder(root.parent, "dataset") as temporary:
         unpacked = extract_archive(archive, Path(temporary, "unpacked"))
         folders = [unpacked, *sorted(path for path in unpacked.rglob("*") if path.is_dir())]
         found = [folder for folder in folders if (folder / "train").is_dir() and (folder / "val").is_dir()]
@@ -193,9 +190,8 @@ def fetch(url, path, size=None, sha256=None):
     """Fetch `url` to `path`, whole or not at all; return the reason where it failed, else None."""
     from download import download
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     time_limit = socket.getdefaulttimeout()
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as temporary:
+    with temporary_folder(path.parent, "download") as temporary:
         fetched = Path(temporary, path.name)
         try:
             socket.setdefaulttimeout(STALLED)  # the package itself sets none for the transfer
@@ -206,7 +202,7 @@ def fetch(url, path, size=None, sha256=None):
         finally:
             socket.setdefaulttimeout(time_limit)
         if not reason:
-            os.replace(fetched, path)
+            put(fetched, path)
         return reason
 
 

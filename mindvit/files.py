@@ -1,29 +1,113 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and no two runs write the same."""
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import pathlib
+import platform
+import re
+import shutil
+from collections.abc import Iterator
 
 StrPath = str | os.PathLike[str]  # what `open` takes for a file or folder
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # a folder may be shared with others
+
+
+def temporary_path(path):
+    """A name beside `path` that tells whose it is, with its suffix."""
+    remove_dead(path.parent)
+    return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}{path.suffix}")
+
+
+@functools.cache  # what dies while this process runs is for the next
+def remove_dead(folder):
+    """Removes what processes of this machine that ended in the middle of writing left in a folder."""
+    for entry in folder.glob(f".*.{HOST}-*"):
+        if (found := re.search(rf"\.{HOST}-(\d+)(\.\w+)?$", entry.name)) and not alive(int(found[1])):
+            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+
+
+def alive(process):
+    """Whether there is a process of this number; on Windows nobody can ask without ending it."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """Yields a temporary path beside `path`, with its suffix, and renames it to `path` when the block succeeds."""
+def replacing(path: StrPath) -> Iterator[pathlib.Path]:
+    """Yields a temporary path beside `path`, with its suffix, and renames it to `path` when the block succeeds and its
+    content is on the disk."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = temporary_path(path)
     try:
         yield temporary
-        os.replace(temporary, path)
+        put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put(source, target):
+    """Renames a file once its content is on the disk, so that no power cut leaves an empty one under the name."""
+    with open(source, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(source, target)
+    if os.name == "posix":  # elsewhere no folder can be opened
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
+    """Yields a hidden folder in `parent`, made if need be, that is removed with all in it when the block ends."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = temporary_path(parent / name)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def in_use(path: StrPath, by: str) -> Iterator[None]:
+    """Holds the file `path` locked while the block runs; a process that dies holds it no longer.
+
+    Args:
+        path: a file to make for it, in a folder that is there; only a killed process leaves it.
+        by: what to say it is in use by, to others who want it.
+
+    Raises:
+        FileExistsError: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(path, timeout=0):
+            try:
+                yield
+            finally:
+                with contextlib.suppress(PermissionError):  # Windows removes no open file
+                    os.unlink(path)  # while it is held; who opened it before finds that it has no name any more
+    except Timeout:
+        raise FileExistsError(by) from None
 
 
 def write_json(value, path):
     """Writes a value as a JSON file, complete or not at all."""
     with replacing(path) as temporary:
         # the bytes of a file's name that are no UTF-8 become JSON's \udc80 to \udcff, as in Python
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8",
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8",
                              errors="backslashreplace")

@@ -349,6 +349,9 @@ def check_channels(network, source):
     return network
 
 
+BROKEN = "its weights are broken, not finite or far too large; take an earlier checkpoint"
+
+
 def check_head(network, checkpoint):
     """ValueError unless the network's head, and everything else, came from the file."""
     report, source = network.load_report, checkpoint or "the public checkpoint"

@@ -6,20 +6,27 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
+import time
 
 import mindspore as ms
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import OVERRIDES
+from tiny import FLAGS, OVERRIDES, TINY
 
 from mindvit import (
     DataConfig,
     EvalJob,
     ModelConfig,
+    PredictJob,
     TrainConfig,
     TrainJob,
+    ViT,
     evaluate,
+    predict,
+    save_weights,
     train,
 )
 from mindvit.training.loop import CONFIG_HEADER, new_run_folder
@@ -123,3 +130,48 @@ def test_same_seed_same_run(digit_folder, tmp_path):
     assert rows[0] == rows[1] != rows[2]
     weights = [ms.load_checkpoint(str(tmp_path / name / "last.ckpt")) for name in ("a", "b")]
     assert all((weights[0][key].asnumpy() == weights[1][key].asnumpy()).all() for key in weights[0])
+
+
+def test_of_two_runs_started_together_one_gets_the_folder(digit_folder):
+    """And when it is killed, the other may have it."""
+    words = ["train", "--data.root", str(digit_folder), *FLAGS, "--train.batch_size", "8", "--out", "run"]
+    command = [sys.executable, "-m", "mindvit", *words, "--train.epochs"]
+    runs = [subprocess.Popen([*command, "100"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(2)]
+    try:
+        ended = next(run for _ in range(600) for run in runs if time.sleep(0.1) or run.poll() is not None)
+        error = ended.communicate()[1]
+        assert ended.returncode == 2 and error == (
+            "mindvit train: another run trains in run; wait until it ends, or use --out run-2\n")
+        other = runs[1 - runs.index(ended)]
+        assert other.poll() is None
+        other.kill()
+        other.communicate()
+    finally:
+        for run in runs:
+            run.kill()
+    if (pathlib.Path("run") / "last.ckpt").exists():
+        shutil.rmtree("run")
+    assert subprocess.run([*command, "1"], capture_output=True).returncode == 0
+
+
+def test_weights_that_the_last_step_broke_are_no_best_epoch(digit_folder):
+    """One step of rate 1e38, whose own loss is still finite."""
+    broken = job(digit_folder, "run", train=TrainConfig(epochs=1, batch_size=160, lr=1e38))
+    with pytest.raises(ValueError, match=r"the validation loss is (nan|inf) after epoch 1 \(step 1, "):
+        train(broken)
+    assert not {"best.ckpt", "last.ckpt", "metrics.json", "metrics.csv"} & {file.name for file in
+                                                                          pathlib.Path("run").iterdir()}
+
+
+def test_weights_that_give_no_numbers_are_told_by_eval_and_predict(digit_folder):
+    """Finite, but too large to compute with; those that are not finite cannot be loaded."""
+    network = ViT(**TINY)
+    network.dense.weight.set_data(ms.ops.full_like(network.dense.weight, 3e38))
+    save_weights(network, "broken.ckpt")
+    with pytest.raises(ValueError, match=r"^broken.ckpt gives (nan|inf) as the loss of 40 images: its weights are bro"):
+        evaluate(EvalJob(data=DataConfig(str(digit_folder)), checkpoint="broken.ckpt"))
+    image = str(next((digit_folder / "val").rglob("*.png")))
+    record, = predict(PredictJob(paths=image, checkpoint="broken.ckpt", json="records.json"))
+    assert "its weights are broken" in record["error"] and "predictions" not in record
+    assert json.loads(pathlib.Path("records.json").read_text()) == [record]

@@ -1,12 +1,11 @@
 """The packaged handwritten digits: a real data set without a download."""
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from mindvit.files import StrPath
+from mindvit.files import StrPath, temporary_folder
 
 
 def write_digits(folder: StrPath) -> Path:
@@ -43,8 +42,7 @@ def write_digits(folder: StrPath) -> Path:
         if set(names) <= {file.relative_to(folder) for file in folder.glob("*/*/*.png")}:
             return folder
         raise FileExistsError(f"{folder} holds something other than the digits; name a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".digits-", dir=folder.parent) as temporary:
+    with temporary_folder(folder.parent, "digits") as temporary:
         for split in ("train", "val"):
             for digit in range(10):
                 Path(temporary, "digits", split, str(digit)).mkdir(parents=True)

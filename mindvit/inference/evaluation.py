@@ -1,5 +1,6 @@
 """Evaluation: from an EvalJob to top-1 and top-5 accuracy."""
 
+import math
 from typing import Any
 
 from mindvit.config import EvalJob, check_job
@@ -10,7 +11,7 @@ from mindvit.runtime.workers import workers
 from mindvit.training.loss import CrossEntropySmooth
 from mindvit.training.metrics import ACCURACIES, Confusion, measure, per_class, share, validation_metrics
 from mindvit.visualize.confusion import save_confusion
-from mindvit.zoo import build_network, check_head, image_size, use_preprocessing
+from mindvit.zoo import BROKEN, build_network, check_head, image_size, use_preprocessing
 
 
 def evaluate(job: EvalJob) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there are no data, or no checkpoint.
         TypeError: it is no EvalJob.
-        ValueError: no weights are given, the head is not the checkpoint's, a class folder is none of its classes, or
-            data, network, checkpoint or device do not fit.
+        ValueError: no weights are given or they are broken, the head is not the checkpoint's, a class folder is none of
+            its classes, or data, network, checkpoint or device do not fit.
 
     Example:
         >>> job = EvalJob(data=DataConfig("dataset"), checkpoint="vit_tiny_patch16_224.safetensors")
@@ -61,6 +62,9 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
                         metrics=metrics)
     measured = measure(model, metrics, share(images), device.data_sink)
     confusion = measured.pop("confusion", None)
+    if not math.isfinite(found := measured["val_loss"]):
+        raise ValueError(f"{job.checkpoint or job.model.name} gives {found} as the loss of {len(images)} images: "
+                         f"{BROKEN}")
     results: dict[str, Any] = {name: float(value) for name, value in measured.items()}
     print({name: results[name] for name in ACCURACIES if name in results})
     results["images"] = metrics["val_loss"].images

@@ -14,7 +14,7 @@ from mindvit.data.transforms import opened
 from mindvit.device import build_model, choose_target, device_of
 from mindvit.files import write_json
 from mindvit.visualize import show_result
-from mindvit.zoo import build_network, check_head, image_size, use_preprocessing
+from mindvit.zoo import BROKEN, build_network, check_head, image_size, use_preprocessing
 
 LONGEST_LABEL = 32  # characters on an annotated copy
 LONGEST_NAME = 200  # bytes of its name; file systems take 255, of a temporary name too
@@ -88,6 +88,14 @@ def annotated_copy(image, name, predictions, folder):
     return target
 
 
+def annotated(image, name, predictions, folder):
+    """What a record has of its annotated copy: its path, or why there is none."""
+    try:
+        return {"annotated": str(annotated_copy(image, name, predictions, pathlib.Path(folder)))}
+    except (OSError, ValueError) as error:
+        return {"error": f"no annotated copy: {error}"}
+
+
 def predict(job: PredictJob) -> list[dict]:
     """Predicts images, writes annotated copies, prints and returns one record an image.
 
@@ -130,12 +138,12 @@ def predict(job: PredictJob) -> list[dict]:
         logits = iter(model.predict(ms.Tensor(images)).asnumpy() if len(images) else ())
         for record in group:
             if image := record.pop("image", None):
-                record["predictions"] = most_likely(next(logits), names, job.top_k)
-                try:
-                    record["annotated"] = str(annotated_copy(image, copies[record["path"]], record["predictions"],
-                                                             pathlib.Path(job.out)))
-                except (OSError, ValueError) as error:
-                    record["error"] = f"no annotated copy: {error}"
+                values = next(logits)
+                if np.isfinite(values).all():
+                    record["predictions"] = most_likely(values, names, job.top_k)
+                    record |= annotated(image, copies[record["path"]], record["predictions"], job.out)
+                else:
+                    record["error"] = f"{job.checkpoint or job.model.name} gives no numbers: {BROKEN}"
             print(in_words(record), flush=True)
         records += group
     if job.json:

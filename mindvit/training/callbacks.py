@@ -273,10 +273,13 @@ class EpochRecords(EpochLoss):
         params = run_context.original_args()
         loss, accuracy = counted_loss(params).means()
         with self.model.step.averaged():
-            validation = self.validate()
+            validation, lr = self.validate(), float(learning_rate_at(self.lr_init, params.cur_step_num))
+            if not math.isfinite(found := validation.get("val_loss", 0.0)):
+                raise ValueError(f"the validation loss is {found} after epoch {params.cur_epoch_num} (step "
+                                 f"{params.cur_step_num}, learning rate {lr:g}); training stops, and these weights are "
+                                 "not saved. Lower the learning rate, or warm up longer")
             self.records.append({
-                "epoch": params.cur_epoch_num, "step": params.cur_step_num,
-                "lr": float(learning_rate_at(self.lr_init, params.cur_step_num)),
+                "epoch": params.cur_epoch_num, "step": params.cur_step_num, "lr": lr,
                 "train_loss": loss, "train_Top_1_Accuracy": accuracy,
                 **{name: float(value) for name, value in validation.items()}, **self.model.step.measures()})
             for read in self.readers:

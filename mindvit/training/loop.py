@@ -1,5 +1,6 @@
 """Training: from a TrainJob to a run folder."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -20,7 +21,7 @@ from mindvit.config import ShowBatchJob, TrainJob, check_job
 from mindvit.data import find_test, open_dataset, train_transform
 from mindvit.data.transforms import split_augment
 from mindvit.device import build_model, device_of
-from mindvit.files import replacing, write_json
+from mindvit.files import in_use, replacing, write_json
 from mindvit.kernels import separate_dropouts
 from mindvit.optim.distillation import DISTILLATIONS, TaughtLoss, Teacher
 from mindvit.optim.groups import freeze
@@ -54,7 +55,9 @@ from mindvit.training.state import (
 from mindvit.visualize import save_batch, save_curves
 from mindvit.zoo import build_network, check_channels, check_head, image_size, use_preprocessing
 
-RESULTS = (STATE, "best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png")  # of a finished epoch
+# of a finished epoch
+RESULTS = (STATE, "best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png", "skipped.csv")
+LOCK = ".lock"  # in a run folder, held by the run
 CONFIG_HEADER = "# mindvit train --config with this file repeats the run\n"
 
 
@@ -226,7 +229,7 @@ def train(job: TrainJob) -> dict:
         images; and `folder`, the run folder.
 
     Raises:
-        FileExistsError: the run folder holds a run.
+        FileExistsError: the run folder holds a run, or another run trains in it.
         FileNotFoundError: there are no data.
         TypeError: it is no TrainJob.
         KeyboardInterrupt: somebody stopped it; the message says what is saved.
@@ -240,6 +243,12 @@ def train(job: TrainJob) -> dict:
         1
     """
     check_job(job, TrainJob, "train")
+    with contextlib.ExitStack() as held:
+        return run_training(job, held)
+
+
+def run_training(job, held):
+    """See `train`; the lock on the run folder is held until the stack is closed."""
     start = time.time()
     device = device_of(job)
     ms.set_seed(job.train.seed)
@@ -286,8 +295,10 @@ def train(job: TrainJob) -> dict:
         progress_made.steps, progress_made.records = take_place(saved, data, model.step, optimizer), saved.records
         ds.config.set_fast_recovery(False)  # else the order is the same, and the crops are not
         train_set.set_init_step(progress_made.steps // (steps if device.data_sink else 1))
-    if folder is None and not workers.rank:
-        folder = new_run_folder(job.out, TrainJob.out)  # now, when nothing can be refused any more
+    if not workers.rank:
+        folder = folder or new_run_folder(job.out, TrainJob.out)  # now, when nothing can be refused any more
+        held.enter_context(in_use(folder / LOCK, f"another run trains in {folder}; wait until it ends, or use --out "
+                                                 f"{next(name for name in numbered(folder) if not name.exists())}"))
     folder = pathlib.Path(told(str(folder)))
     network.class_names = [sets["train"].index2label[index] for index in range(network.num_classes)]
     keep = KeepWeights(network, folder, job.train.select)

@@ -44,10 +44,13 @@ class MeanCrossEntropy(Metric):
         if not len(labels):
             return
         logits = logits.astype(np.float64)
+        self.images += len(labels)
         highest = logits.max(1)
+        if not np.isfinite(highest).all():  # broken weights, which numpy would warn of
+            self.total = np.nan
+            return
         log_sum = highest + np.log(np.exp(logits - highest[:, None]).sum(1))  # (B,)
         self.total += (log_sum - logits[np.arange(len(labels)), labels]).sum()
-        self.images += len(labels)
 
     def eval(self):
         self.total, images = total(np.array([self.total, self.images], float)).tolist()
