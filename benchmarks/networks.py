@@ -59,6 +59,23 @@ def mindvit(sizes, batch, train):
     return mindspore_call(mindvit.ViT(**sizes), sizes, batch, train)
 
 
+def native_forms(sizes, batch, train, recompute=False):
+    """mindvit in the forms that Ascend and GPU get."""
+    import mindvit
+    from mindvit import kernels
+
+    mindvit.use_device("CPU")
+    kernels.on_cpu = lambda: False
+    network = mindvit.ViT(**sizes)
+    for block in network.transformer.layers if recompute else ():
+        block.recompute()
+    return mindspore_call(network, sizes, batch, train)
+
+
+def recomputed(sizes, batch, train):
+    return native_forms(sizes, batch, train, recompute=True)
+
+
 def tutorial(sizes, batch, train):
     from benchmarks.tutorial_vit import ViT
 

@@ -172,7 +172,8 @@ class TrainConfig:
         ema: share of the running average of the weights that stays at each step, for example 0.999; it is validated
             and saved in the weights' place. 0 keeps none.
         loss_scale: of float16, dynamic, a number or none; by default dynamic on Ascend and GPU at O2 and O3, else none.
-        recompute: compute the blocks' activations again in the backward pass, which saves memory and takes time.
+        recompute: compute the blocks' activations again in the backward pass, which saves memory and takes time; on
+            Ascend and GPU in graph mode.
         select: what is best, a column of metrics.csv; losses are better when lower.
         patience: epochs without a better one after which training ends; by default all are run.
         loss: cross_entropy, or binary_cross_entropy, which asks of each class on its own whether it is there.

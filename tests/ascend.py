@@ -116,6 +116,7 @@ OTHERS = {
              "lion", {"kind": "binary_cross_entropy"}, ACCUMULATE),
     "lamb": (TINY | {"activation": "relu", "representation_size": 16}, "lamb", {"sparse": False}, {}),
     "flash": (TINY | {"head_dim": 8, "attention_keep_prob": 1.0}, "adamw", {}, {}),  # the fused operator, heads filled
+    "recompute": (TINY, "adamw", {}, {}),  # the blocks' activations, again in the backward pass
     "saturation": (TINY, "sgd", {}, {}),  # the overflow check of the first generation's saturation mode
 }
 
@@ -142,6 +143,8 @@ def compile_graphs(name, arguments, optimizer, loss, step, folder):
     kind, loss = loss.get("kind", "cross_entropy"), {key: value for key, value in loss.items() if key != "kind"}
     arguments = DROPS | arguments
     network = ViT(**arguments) if name in OTHERS else create_model(name, **arguments)
+    for block in network.transformer.layers if name == "recompute" else ():
+        block.recompute()
     device = Device("Ascend", "O2", True)
     weight_decay = 0.0 if optimizer == "adam" else 0.05
     moves = build_optimizer(TrainConfig(optimizer=optimizer, weight_decay=weight_decay), network.trainable_params(),

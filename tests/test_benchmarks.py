@@ -30,6 +30,7 @@ RUNS = {
     "kernels": [],
     "startup": ["--batch", "1"],
     "memory": ["--batch", "1"],
+    "activations": [],
     "input_pipeline": [],
     "scaling": ["--plot", "scaling.png"],
     "initialisation": ["--sets", "digits"],
@@ -89,6 +90,14 @@ def test_memory_and_input_pipeline_name_everyone(runs):
         "mindvit": True, "tutorial": True}
     assert {name for name, row in runs["input_pipeline"][2]["results"].items() if row["images_per_second"] > 0} == {
         "mindvit", "pillow_threads", "pillow_processes"}
+
+
+def test_activations_compares_with_the_formula(runs):
+    results = runs["activations"][2]["results"]
+    assert [row["forms"] for row in results] == ["the CPU's", "native", "native, recompute"]
+    tokens, width = 2 * 2 + 1, 32  # of the smoke network: 32 pixels, patches of 16, one block
+    block = tokens * (8 * width + 2 * 64) + 2 * tokens * tokens
+    assert [round(row["formula"] * 2**20) for row in results] == [4 * block, 4 * block, 4 * (block + tokens * width)]
 
 
 def test_scaling_writes_its_plot(runs):

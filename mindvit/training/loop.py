@@ -207,6 +207,20 @@ def show_batch(job: ShowBatchJob) -> None:
           flush=True)
 
 
+def recompute(network, device):
+    """Has the blocks' activations computed again in the backward pass.
+
+    Raises:
+        ValueError: the device is a CPU, or the mode PyNative.
+    """
+    if device.target == "CPU" or ms.get_context("mode") != ms.GRAPH_MODE:
+        where = "on a CPU" if device.target == "CPU" else "in PyNative mode"
+        raise ValueError(f"train.recompute is true, but {where} MindSpore cannot compute the blocks again, or would with "
+                         "other numbers; leave it out. A smaller train.batch_size with train.accumulate saves memory")
+    for block in network.transformer.layers:
+        block.recompute()
+
+
 def write_settings(folder, job, classes):
     """Writes config.yaml and classes.txt into a run folder."""
     with replacing(folder / "config.yaml") as path:
@@ -267,8 +281,7 @@ def run_training(job, held):
           for step in range(steps)]  # of each batch
     freeze(network, job.train.trainable)
     if job.train.recompute:
-        for block in network.transformer.layers:
-            block.recompute()
+        recompute(network, device)
     loss = LOSSES[job.train.loss](sparse=not sets["train"].mixing, smooth_factor=job.train.smooth_factor,
                                   num_classes=network.num_classes)
     teacher = None
