@@ -71,14 +71,17 @@ def pytorch_run(python, config, out, train, test, every_epoch):
     """The same in PyTorch, for the configuration of a run; see `pytorch_training`."""
     import mindspore as ms
 
-    from mindvit import ModelConfig, save_weights
+    from mindvit import ModelConfig, ViT, save_weights
     from mindvit.zoo import build_network
 
     model, recipe = config["model"], config["train"]
     ms.set_seed(recipe["seed"])
     network = build_network(ModelConfig(**model), config["checkpoint"], 10)
-    save_weights(network, out / "start.safetensors", "timm")
     sizes = network.arguments
+    # With another epsilon `save_weights` would scale weights so that the output stays the same; training would not.
+    same = ViT(**{**sizes, "norm_eps": 1e-6, "activation": "gelu"})
+    ms.load_param_into_net(same, network.parameters_dict())
+    save_weights(same, out / "start.safetensors", "timm")
     crop = next((step["random_crop"] for step in config["data"]["augment"] if "random_crop" in step), None)
     rotation = next((step["rotation"] for step in config["data"]["augment"] if "rotation" in step), 0)
     request = {"train": train, "test": test, "every_epoch": every_epoch, "start": str(out / "start.safetensors"),

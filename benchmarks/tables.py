@@ -94,11 +94,11 @@ def last_epochs(runs, library):
 
 
 def learning_table(record, transfer):
-    """The lines of a table of docs/results.md: of the transfers to MNIST, or of all other trainings."""
+    """The lines of a table of docs/results.md: of the transfers to MNIST, or, with seconds, of all other trainings."""
     machine = record["machine"]["processor"]
     lines = [f"{record['date'][:10]}, 2 cores of an {machine}.", "",
-             "| | mindvit | PyTorch | by seed, mindvit | by seed, PyTorch | s | s, PyTorch |",
-             "|---" * 7 + "|"]
+             "| | mindvit | PyTorch | by seed, mindvit | by seed, PyTorch |" + " s | s, PyTorch |" * (not transfer),
+             "|---" * (5 if transfer else 7) + "|"]
     for name, runs in record["results"].items():
         if not runs or name.startswith("transfer") != transfer:
             continue
@@ -107,7 +107,7 @@ def learning_table(record, transfer):
         for found in values.values():
             cells.append(f"{statistics.mean(found):.2f} ± {statistics.stdev(found):.2f}" if found[1:] else "")
         cells += [" ".join(f"{value:.2f}" for value in found) for found in values.values()]
-        for library in LIBRARIES:
+        for library in () if transfer else LIBRARIES:
             seconds = [run[library]["seconds"] for run in runs if library in run]
             cells.append(f"{statistics.median(seconds):.0f}" if seconds else "")
         lines.append(f"| {' | '.join(cells)} |")
@@ -139,7 +139,7 @@ def draw_transfer(record, path):
     axes.set_xticks(counts, counts)
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 

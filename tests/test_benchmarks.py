@@ -208,8 +208,9 @@ def test_a_table_has_mean_and_spread_of_the_seeds():
     record = {"date": "2026-11-22", "machine": {"processor": "X"},
               "results": {"transfer, full, 10": runs, "mnist": runs}}
     expected = f"| full, 10 | {statistics.mean((90, 80, 94)):.2f} ± {statistics.stdev((90, 80, 94)):.2f} |  | "
-    assert tables.learning_table(record, True)[4:] == [f"{expected}90.00 80.00 94.00 |  | 2 |  |"]
-    assert [line.split(" | ")[0] for line in tables.learning_table(record, False)[4:]] == ["| mnist"]
+    assert tables.learning_table(record, True)[4:] == [f"{expected}90.00 80.00 94.00 |  |"]
+    row, = tables.learning_table(record, False)[4:]
+    assert row.startswith("| mnist | ") and row.endswith(" | 2 |  |")
 
 
 def test_readme_names_every_benchmark():

@@ -215,7 +215,7 @@ def recompute(network, device):
     """
     if device.target == "CPU" or ms.get_context("mode") != ms.GRAPH_MODE:
         where = "on a CPU" if device.target == "CPU" else "in PyNative mode"
-        raise ValueError(f"train.recompute is true, but {where} MindSpore cannot compute the blocks again, or would with "
+        raise ValueError(f"train.recompute is true, but {where} MindSpore cannot compute blocks again, or does it with "
                          "other numbers; leave it out. A smaller train.batch_size with train.accumulate saves memory")
     for block in network.transformer.layers:
         block.recompute()
