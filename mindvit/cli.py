@@ -240,7 +240,8 @@ def in_one_line(error):
     if isinstance(error, (OSError, ValueError)):
         return error
     # MindSpore wraps what goes wrong in reading an image in a RuntimeError, call stack and all
-    if cause := re.search(r"^(?:ValueError|FileNotFoundError): (?!Traceback)(.*)$", str(error), re.MULTILINE):
+    kinds = "ValueError|OSError|FileNotFoundError|PermissionError|IsADirectoryError"
+    if cause := re.search(rf"^(?:{kinds}): (?!Traceback)(.*)$", str(error), re.MULTILINE):
         return cause[1]
     said = next((f": {line.strip()}" for line in str(error).splitlines() if line.strip()), "")
     if isinstance(error, MemoryError):

@@ -9,22 +9,17 @@ import pathlib
 import platform
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 
 StrPath = str | os.PathLike[str]  # what `open` takes for a file or folder
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # a folder may be shared with others
 
 
-def temporary_path(path):
-    """A name beside `path` that tells whose it is, with its suffix."""
-    remove_dead(path.parent)
-    return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}{path.suffix}")
-
-
 @functools.cache  # what dies while this process runs is for the next
 def remove_dead(folder):
     """Removes what processes of this machine that ended in the middle of writing left in a folder."""
-    for entry in folder.glob(f".*.{HOST}-*"):
+    for entry in folder.glob(f".*.{HOST}-*"):  # what the two functions below make
         if (found := re.search(rf"\.{HOST}-(\d+)(\.\w+)?$", entry.name)) and not alive(int(found[1])):
             shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
@@ -48,7 +43,8 @@ def replacing(path: StrPath) -> Iterator[pathlib.Path]:
     content is on the disk."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(path)
+    remove_dead(path.parent)
+    temporary = path.with_name(f".{path.stem}.{HOST}-{os.getpid()}{path.suffix}")
     try:
         yield temporary
         put(temporary, path)
@@ -73,8 +69,8 @@ def put(source, target):
 def temporary_folder(parent: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
     """Yields a hidden folder in `parent`, made if need be, that is removed with all in it when the block ends."""
     parent.mkdir(parents=True, exist_ok=True)
-    folder = temporary_path(parent / name)
-    folder.mkdir()
+    remove_dead(parent)
+    folder = pathlib.Path(tempfile.mkdtemp(f".{HOST}-{os.getpid()}", f".{name}-", parent))
     try:
         yield folder
     finally:

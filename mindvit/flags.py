@@ -214,6 +214,8 @@ def check_words(words):
     """ValueError where a flag's value must not be read as YAML; see `check_settings`."""
     for before, word in zip(["", *words], words):
         flag, _, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+        if not re.search(r"[\[{&\n]|[-?] ", value):  # all that nests or stands for something
+            continue
         with contextlib.suppress(yaml.YAMLError):  # then it is plain text
             try:
                 check_settings(value)

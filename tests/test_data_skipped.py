@@ -163,3 +163,12 @@ def test_a_class_that_no_text_file_can_name_is_refused(digit_folder, name, capsy
     shutil.copytree(digit_folder / "train/class 2", "data/other")
     assert main(["train", "--data.root", "data", *FLAGS, "--out", "run"]) == 2
     assert "rename it: its name has a line break or is no UTF-8" in capsys.readouterr().err
+
+
+def test_where_nothing_can_be_read_the_run_ends_with_a_sentence(capfd):
+    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+        pathlib.Path("data", name).parent.mkdir(parents=True, exist_ok=True)
+        pathlib.Path("data", name).write_text("no picture")
+    words = ["train", "--data.root", "data", *FLAGS, "--train.batch_size", "2", "--data.max_skipped", "1"]
+    assert main(words) == 2
+    assert "mindvit train: none of the 2 images in data can be read" in capfd.readouterr().err

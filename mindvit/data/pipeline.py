@@ -196,4 +196,6 @@ class Readable:
                 break
             except (OSError, ValueError) as error:
                 self.dataset.skip(other, error)
+        else:
+            raise ValueError(f"none of the {len(self)} images in {self.dataset.path} can be read")
         return image, label if other == index or self.dataset.split == "train" else np.int32(-1)

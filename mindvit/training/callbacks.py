@@ -312,7 +312,8 @@ class NameSkipped:
             csv.writer(file).writerows([("split", "path", "reason"), *rows])
         counts = ", ".join(f"{len(images.skipped)} of {WORDS[split]}" for split, images in self.sets.items()
                            if images.skipped)
-        print(f"{len(rows)} images that cannot be read were left out ({counts}): {self.path}", flush=True)
+        many = f"{len(rows)} images that cannot be read were" if rows[1:] else "1 image that cannot be read was"
+        print(f"{many} left out ({counts}): {self.path}", flush=True)
 
 
 WORDS = {"train": "training", "val": "validation", "test": "test"}

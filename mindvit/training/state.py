@@ -26,8 +26,8 @@ from mindvit.runtime.workers import workers
 
 STATE = "state.safetensors"
 # What may be another when a run goes on: it changes nothing in the weights.
-FREE = ("out", "resume", "resume_override", "ckpt_dir", "distributed", "train.log_every",
-        "train.save_every")
+FREE = ("out", "resume", "resume_override", "ckpt_dir", "distributed", "data.max_skipped", "data.strict",
+        "train.log_every", "train.save_every")
 DATA = ("images", "classes", "batches an epoch", "images a batch", "workers")
 
 
