@@ -101,7 +101,8 @@ class DataConfig(PrepareConfig):
             is: repeated augmentation (Hoffer et al., 2020), usually 3 with DeiT's recipes.
         val_fraction: share of each class held out for validation when root has no val/ folder; the same images each
             time.
-        workers: threads that transform images; the same seed and number give the same run.
+        workers: threads that transform images, as many as there are cores at most; the same seed and number give the
+            same run.
         max_skipped: share of the images that may be unreadable before a run ends; they are left out and named, in
             training in skipped.csv.
         strict: end at the first unreadable image.

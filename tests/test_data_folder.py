@@ -1,4 +1,6 @@
 """Folders of pictures: the label of a picture, the pictures in a batch, and what the operations make of them."""
+import os
+
 import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
@@ -7,7 +9,7 @@ from mindspore.dataset import vision
 from PIL import Image
 
 from mindvit import DatasetGenerator, ImageFolder, ImageNet, infer_transform, open_dataset, read_dataset
-from mindvit.data import open_evaluation
+from mindvit.data import open_evaluation, pipeline
 
 DOBERMAN, TENCH, TOILET_TISSUE = "n02107142", "n01440764", "n15075141"  # labels 236, 0 and 999
 
@@ -290,3 +292,16 @@ def test_one_image_a_class_leaves_none_to_hold_out(tmp_path):
         Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
     with pytest.raises(FileNotFoundError, match="each class folder in .* has one image, so none can be held out"):
         ImageFolder(tmp_path, "val")
+
+
+def test_no_more_threads_than_cores_are_taken_and_that_is_said_once(tmp_path, capsys):
+    pipeline.say_fewer.cache_clear()
+    write(tmp_path / "train" / "a", "1.png", "2.png")
+    for _ in range(2):
+        data = ImageFolder(tmp_path, batch_size=2, resize=8, num_parallel_workers=os.cpu_count() + 6)
+        assert next(data.run().create_tuple_iterator(num_epochs=1))[0].shape == (2, 3, 8, 8)
+    cores = os.cpu_count()
+    said = f"{cores + 6} threads are asked for images, but there are {cores} cores: {cores} are taken\n"
+    assert capsys.readouterr().out == said
+    with pytest.raises(ValueError, match="num_parallel_workers is 0; it is at least 1"):
+        ImageFolder(tmp_path, num_parallel_workers=0)

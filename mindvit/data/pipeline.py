@@ -1,5 +1,7 @@
 """From a source of encoded images and labels to the batches MindSpore trains and evaluates on."""
+import functools
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,21 @@ from mindvit.preprocessing import Preprocessing, Size
 TRANSFORMS = {"train": train_transform, "val": eval_transform, "infer": predict_transform}
 
 
+def threads(asked: int) -> int:
+    """As many threads as are asked for, but no more than cores, of which MindSpore takes no more."""
+    if asked < 1:
+        raise ValueError(f"num_parallel_workers is {asked}; it is at least 1")
+    if asked > (cores := os.cpu_count() or 1):
+        say_fewer(asked, cores)
+    return min(asked, cores)
+
+
+@functools.cache
+def say_fewer(asked, cores):
+    """The line that fewer threads are taken, once a process."""
+    print(f"{asked} threads are asked for images, but there are {cores} cores: {cores} are taken", flush=True)
+
+
 class ImageDataset:
     """Base of the data sets. A subclass has `__len__`, `__getitem__` (encoded image as uint8, label as int32),
     `image(i)` (path or PIL.Image), `labels`, and `classes`, the list of class names whose positions are the labels.
@@ -34,8 +51,8 @@ class ImageDataset:
         resize: pixels of the default transform's output, one int or (height, width).
         repeat_num: how often `run()` goes through the images.
         shuffle: default True for "train" and False otherwise.
-        num_parallel_workers: threads that transform. Equal seeds (`mindspore.set_seed`) and equal numbers give equal
-            batches.
+        num_parallel_workers: threads that transform, as many as there are cores at most. Equal seeds
+            (`mindspore.set_seed`) and equal numbers give equal batches.
         num_shards, shard_id: the part of the images for this device, for data parallel training; see
             `mindvit.data.order`.
         repeats: how often an image stands in the shuffled order of an epoch, which stays as long as it is.
@@ -47,7 +64,8 @@ class ImageDataset:
         skipped: dict from the position of an image that could not be read to the reason.
 
     Raises:
-        ValueError: `split` is none of the three; when an image is read, more than `max_skipped` are unreadable.
+        ValueError: `split` is none of the three, or num_parallel_workers below 1; when an image is read, more than
+            `max_skipped` are unreadable.
     """
 
     classes: list[str]
@@ -69,7 +87,7 @@ class ImageDataset:
         self.batch_size = batch_size
         self.repeat_num = repeat_num
         self.shuffle = split == "train" if shuffle is None else shuffle
-        self.num_parallel_workers = num_parallel_workers
+        self.num_parallel_workers = threads(num_parallel_workers)
         self.num_shards = num_shards
         self.shard_id = shard_id
         self.repeats = repeats
