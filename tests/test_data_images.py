@@ -157,6 +157,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"""
 
 @pytest.mark.parametrize("mode, suffix", [("RGB", "jpg"), pytest.param("L", "png", marks=pytest.mark.long),
                                           pytest.param("RGBA", "png", marks=pytest.mark.long)])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_huge_picture_takes_little_memory(tmp_path, mode, suffix):
     """13,000 x 13,000 pixels, whose RGB alone has 484 MiB; read, trained on and evaluated."""
     file = tmp_path / f"huge.{suffix}"

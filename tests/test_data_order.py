@@ -113,5 +113,5 @@ def test_a_batch_larger_than_a_devices_share(digit_folder):
 def test_a_training_repeats_its_images(digit_folder):
     job = TrainJob(data=DataConfig(str(digit_folder), repeats=4), model=ModelConfig("vit_t_16", image_size=32))
     assert open_training(job)[0]["train"].repeats == 4
-    with pytest.raises(ValueError, match="repeats is 0; it is at least 1"):
+    with pytest.raises(ValueError, match="data.repeats is 0; it is a whole number of at least 1"):
         DataConfig(repeats=0)

@@ -150,7 +150,7 @@ def test_weight_decay_is_adamws():
     parameters = Two(weight, bias).trainable_params()
     with pytest.raises(ValueError, match="train.weight_decay is 0.05, but adam has none; add --train.optimizer adamw"):
         build_optimizer(TrainConfig(weight_decay=0.05), parameters, 1e-3)
-    with pytest.raises(ValueError, match="weight_decay is -0.05; it is at least 0"):
+    with pytest.raises(ValueError, match="train.weight_decay is -0.05; it is a number of at least 0"):
         build_optimizer(TrainConfig(optimizer="adamw", weight_decay=-0.05), parameters, 1e-3)
     assert type(build_optimizer(TrainConfig(), parameters, 1e-3)) is nn.Adam
 

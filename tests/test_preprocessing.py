@@ -254,6 +254,7 @@ def test_eval_names_a_broken_picture(workers, pictures, tmp_path, capsys):
     broken = next((tmp_path / "data/val/class 3").iterdir())
     broken.write_bytes(broken.read_bytes()[:90])
     path = str(shutil.copy(case_file("torchvision_vit"), tmp_path / "vit.safetensors"))
-    arguments = ["--checkpoint", path, "--model.overrides", '{"num_heads": 4}', "--data.workers", workers]
+    arguments = ["--checkpoint", path, "--model.overrides", '{"num_heads": 4}', "--data.workers", workers,
+                 "--data.strict", "true"]
     assert main(["eval", "--data.root", str(tmp_path / "data"), *arguments]) == 2
     assert f"mindvit eval: cannot read the image {broken}: " in capsys.readouterr().err

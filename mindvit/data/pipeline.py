@@ -165,7 +165,8 @@ class ImageDataset:
         self.skipped[index] = reason.removeprefix(f"cannot read the image {self.name(index)}: ")
         if len(self.skipped) > self.max_skipped * len(self):
             raise ValueError(f"{len(self.skipped)} of {len(self)} images cannot be read, more than data.max_skipped, "
-                             f"{self.max_skipped:g}; the last is {self.name(index)}: {self.skipped[index]}")
+                             f"{self.max_skipped:g}; the last is {self.name(index)}: {self.skipped[index]}. Remove "
+                             "them, or raise --data.max_skipped")
 
     def _source(self):
         """What GeneratorDataset reads, by how many threads, and the operations after it."""
