@@ -107,8 +107,8 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
         Device.
 
     Raises:
-        ValueError: the device asked for has no working backend, an option of Ascend is given for another, or this
-            MindSpore does not have it; or no launcher started this process.
+        ValueError: the device asked for has no working backend, amp_level is O1 or O3 on a CPU, an option of Ascend is
+            given for another, or this MindSpore does not have it; or no launcher started this process.
 
     Example:
         >>> use_device("CPU").amp_level
@@ -126,6 +126,9 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
     options = {name: value for name, value in options.items() if value is not None}
     on_ascend = device_target == "Ascend"
     amp_level = amp_level or ("O2" if on_ascend else "O0")
+    if device_target == "CPU" and amp_level in ("O1", "O3"):
+        raise ValueError(f"amp_level is {amp_level}, for which MindSpore's CPU lacks operators; take O0, or O2 to try "
+                         "float16 here")
     check_ascend_options(device_target, mode, amp_level, options)
     kernels.flash_attention = bool(options.get("flash_attention"))
     if "overflow_mode" in options:  # read when the device starts

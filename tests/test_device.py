@@ -116,3 +116,11 @@ def test_the_options_are_those_of_the_documentation():
     flash = ms.ops.flash_attention_score.__doc__
     assert "multiple of 16, with the max value of 512" in flash and "dtype is float16 and bfloat16" in flash
     assert '"must_keep_origin_dtype" by default' in text and '{"jit_level": "O0"}' in ms.set_context.__doc__
+
+
+@pytest.mark.parametrize("level", ["O1", "O3"])
+def test_levels_that_the_cpu_cannot_compute_are_refused(level, capsys):
+    with pytest.raises(ValueError, match=f"^amp_level is {level}, for which MindSpore's CPU lacks operators; take O0"):
+        use_device("CPU", level)
+    assert main(["eval", "--checkpoint", "x.ckpt", "--amp_level", level, "--device_target", "CPU"]) == 2
+    assert f"mindvit eval: amp_level is {level}, " in capsys.readouterr().err
