@@ -66,6 +66,7 @@ def test_a_run_goes_on_and_names_what_it_left_out(damaged, capsys):
     assert results["skipped"] == {"train": 1, "val": 2} and results["images"] == 38
     assert printed.count("left out") == 1 and "3 images that cannot be read were left out (1 of training, 2 of valid" \
         in printed
+    assert " on 38 validation images" in printed
     for file in files:  # the same without them
         file.unlink()
     assert main(["eval", "--data.root", str(root), "--checkpoint", "run/best.ckpt", "--json", "without.json"]) == 0

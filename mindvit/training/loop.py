@@ -221,6 +221,11 @@ def recompute(network, device):
         block.recompute()
 
 
+def readable(images):
+    """How many of a data set's images no worker left out."""
+    return len(images) - int(total(np.array([len(images.skipped)]))[0])
+
+
 def write_settings(folder, job, classes):
     """Writes config.yaml and classes.txt into a run folder."""
     with replacing(folder / "config.yaml") as path:
@@ -344,20 +349,19 @@ def run_training(job, held):
                                                     saver.save)])
         best = keep.best
         results = {**best, "epochs": job.train.epochs, "device_target": device.target, "amp_level": device.amp_level}
-        print(f"best epoch {best['epoch']}: {accuracies(best)} on {len(sets['val'])} validation images, which chose "
+        results["images"] = readable(sets["val"])
+        print(f"best epoch {best['epoch']}: {accuracies(best)} on {results['images']} validation images, which chose "
               "the epoch", flush=True)
         if test:
             wait()  # until the first worker has written it, on a disk that all see
             load_weights(network, folder / "best.ckpt")
             measured = measure(model, metrics, share(sets["test"]), device.data_sink)
-            results["test"] = {name: float(value) for name, value in measured.items()}
-            print(f"test, with the weights of that epoch: {accuracies(measured)} on {len(sets['test'])} images in "
-                  f"{test}", flush=True)
+            results["test"] = {**{name: float(value) for name, value in measured.items()},
+                               "images": readable(sets["test"])}
+            print(f"test, with the weights of that epoch: {accuracies(measured)} on {results['test']['images']} images "
+                  f"in {test}", flush=True)
         name_skipped()
-        results["skipped"] = {split: int(total(np.array([len(images.skipped)]))[0]) for split, images in sets.items()}
-        results["images"] = len(sets["val"]) - results["skipped"]["val"]
-        if test:
-            results["test"]["images"] = len(sets["test"]) - results["skipped"]["test"]
+        results["skipped"] = {split: len(images) - readable(images) for split, images in sets.items()}
         results["seconds"] = round(time.time() - start, 1)
         if not workers.rank:
             save_curves(progress_made.records, folder / "curves.png")
