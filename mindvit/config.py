@@ -173,6 +173,8 @@ class TrainConfig:
         ema: share of the running average of the weights that stays at each step, for example 0.999; it is validated
             and saved in the weights' place. 0 keeps none.
         loss_scale: of float16, dynamic, a number or none; by default dynamic on Ascend and GPU at O2 and O3, else none.
+        on_nan: what a loss or gradients that are NaN or infinite do: stop ends the run, skip leaves the batch out and
+            counts it, rewind goes back to the last saved state with half the learning rate, three times at most.
         recompute: compute the blocks' activations again in the backward pass, which saves memory and takes time; on
             Ascend and GPU in graph mode.
         select: what is best, a column of metrics.csv; losses are better when lower.
@@ -203,6 +205,7 @@ class TrainConfig:
     accumulate: int = number(1, 1)
     ema: float = number(0.0, 0, 0.999999)
     loss_scale: Literal["dynamic", "none"] | float | None = number(None, 1)
+    on_nan: Literal["stop", "skip", "rewind"] = "stop"
     recompute: bool = False
     select: str = "Top_1_Accuracy"
     patience: int | None = number(None, 1)

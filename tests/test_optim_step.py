@@ -166,3 +166,42 @@ def test_a_network_of_200_parameters_compiles(graph_mode):
     for weight, average in zip(step.weights, step.average):
         np.testing.assert_allclose(weight.asnumpy(), expected, rtol=1e-5)
         np.testing.assert_allclose(average.asnumpy(), expected / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode, accumulate, what", [
+    (ms.GRAPH_MODE, 1, np.nan), (ms.GRAPH_MODE, 2, 1e30), (ms.PYNATIVE_MODE, 2, np.inf)])
+def test_a_batch_without_finite_loss_and_gradients_is_left_out(mode, accumulate, what):
+    x, y = batches(6)
+    x[3] = what
+    options = {"accumulate": accumulate, "steps_per_epoch": 6}
+    step = run(mode, (x, y), skip=True, **options)
+    kept = [0, 1, 2, 4, 5]
+    expected = [value.astype(np.float64) for value in values(run(mode, (x[:0], y[:0])))]
+    for group in ([[i] for i in kept] if accumulate == 1 else [[0, 1], [2], [4, 5]]):
+        found = [gradients(expected, x[i], y[i]) for i in group]
+        expected = [value - 0.1 * np.mean(parts, 0) for value, parts in zip(expected, zip(*found))]
+    for ours, right in zip(values(step), expected):
+        np.testing.assert_allclose(ours, right, rtol=1e-5, atol=1e-6)
+    assert step.measures()["skipped_batches"] == 1 and int(step.skipped_in_a_row.asnumpy()) == 0
+    step = run(mode, (x[[0, 3, 3]], y[:3]), skip=True, **options)
+    assert int(step.skipped_in_a_row.asnumpy()) == 2
+
+
+@pytest.mark.parametrize("mode, options", [
+    (ms.GRAPH_MODE, {}), (ms.GRAPH_MODE, {"accumulate": 2, "steps_per_epoch": 140}),
+    (ms.PYNATIVE_MODE, {"clip_norm": LONGEST})], ids=["plain", "accumulated", "clipped"])
+def test_the_length_of_gradients_is_followed(mode, options):
+    """Their norm before clipping, what is usual, and how many in a row are a hundred times that."""
+    x, y = batches(139 * options.get("accumulate", 1))
+    x[-12:], y[-12:] = x[-12:] * 1e3, y[-12:] * 1e3
+    step = run(mode, (x, y), lambda weights: nn.SGD(weights, 0.0), **options)
+    weights, every, usual, long = values(step), options.get("accumulate", 1), 0.0, 0
+    for move, first in enumerate(range(0, len(x), every)):
+        parts = zip(*(gradients(weights, x[i], y[i]) for i in range(first, first + every)))
+        norm = np.sqrt(sum((np.mean(part, 0) ** 2).sum() for part in parts))
+        long = long + 1 if move >= 100 and norm > 100 * usual else 0
+        usual += max(1 / (move + 1), 0.02) * (min(norm, 2 * usual if move else norm) - usual)
+    assert long == 12 // every
+    assert float(step.watch.norm.asnumpy()) == pytest.approx(norm, rel=1e-5) == step.measures()["gradient_norm"]
+    assert float(step.watch.usual.asnumpy()) == pytest.approx(usual, rel=1e-4)
+    assert int(step.watch.long_in_a_row.asnumpy()) == long

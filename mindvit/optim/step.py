@@ -29,6 +29,38 @@ def follow(share, average, weight):
     return ops.assign_add(average, share * (weight - average))
 
 
+class Watch(nn.Cell):
+    """Follows the length of the gradients on the device, for where callbacks run once an epoch.
+
+    Attributes:
+        norm (Parameter): global norm of the last move's gradients, before they are clipped.
+        usual (Parameter): running mean of the norms, over the first 50 moves of all and then with a share of 1/50 for
+            each new one, which counts as twice the mean at most.
+        long_in_a_row (Parameter): moves in a row whose norm was above LONG times the mean, once there were SETTLED.
+    """
+
+    LONG, SETTLED = 100, 100
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sum_of_squares, self.each = kernel("sum_of_squares"), ops.HyperMap()
+        self.norm = Parameter(Tensor(0.0, ms.float32), "gradient_norm", requires_grad=False)
+        self.usual = Parameter(Tensor(0.0, ms.float32), "usual_gradient_norm", requires_grad=False)
+        self.moves = Parameter(Tensor(0.0, ms.float32), "watched_moves", requires_grad=False)
+        self.long_in_a_row = Parameter(Tensor(0.0, ms.float32), "long_gradients_in_a_row", requires_grad=False)
+
+    def construct(self, gradients: Any) -> Tensor:
+        norm = ops.sqrt(ops.addn(self.each(self.sum_of_squares, gradients)))
+        moves, usual = self.moves + 1, self.usual + 0
+        long = ops.logical_and(moves > self.SETTLED, norm > self.LONG * usual).astype(ms.float32)
+        counted = ops.minimum(norm, ops.where(moves > 1, 2 * usual, norm))
+        counted = ops.where(ops.isnan(norm), usual, counted)
+        return ops.depend(norm, (
+            ops.assign(self.usual, usual + ops.maximum(1 / moves, 0.02) * (counted - usual)),
+            ops.assign(self.long_in_a_row, long * (self.long_in_a_row + 1)),
+            ops.assign(self.moves, moves), ops.assign(self.norm, norm)))
+
+
 class TrainStep(nn.TrainOneStepCell):
     """Forward, backward and update, as one graph of static shapes.
 
@@ -44,16 +76,17 @@ class TrainStep(nn.TrainOneStepCell):
         ema (float): share of the running average of the weights that stays at each update; 0 keeps no average.
         scaler (mindspore.amp.LossScaler, optional): scales the loss for float16; a batch whose gradients overflow is
             left out.
+        skip (bool): leave out batches whose loss or gradients are not finite, without a scaler too.
 
     Inputs: images (B, C, H, W), labels. Outputs: the loss, a scalar.
     """
 
     def __init__(self, network: nn.Cell, optimizer: nn.Optimizer, accumulate: int = 1, steps_per_epoch: int = 0,
-                 clip_norm: float = 0.0, ema: float = 0.0, scaler: Any = None) -> None:
+                 clip_norm: float = 0.0, ema: float = 0.0, scaler: Any = None, skip: bool = False) -> None:
         super().__init__(network, optimizer)
         self.accumulate, self.steps_per_epoch = accumulate, steps_per_epoch
-        self.clip_norm, self.ema, self.scaler = clip_norm, ema, scaler
-        self.sum_of_squares = kernel("sum_of_squares")
+        self.clip_norm, self.ema, self.scaler, self.skip = clip_norm, ema, scaler, skip
+        self.watch = Watch()
         self.add_up: Any = ops.AllReduce() if self.reducer_flag else None
         self.each, self.bind = ops.HyperMap(), ops.Partial()
         self.average = self.weights.clone("average", "zeros") if ema else ()  # "same" would undo what was loaded
@@ -62,19 +95,25 @@ class TrainStep(nn.TrainOneStepCell):
         self.sums = self.weights.clone("sum", "zeros") if accumulate > 1 else ()
         self.batch = Parameter(Tensor(0, ms.int32), "batch", requires_grad=False)  # of the epoch, while accumulating
         self.added = Parameter(Tensor(0, ms.int32), "added", requires_grad=False)  # batches in the sums
-        self.skipped = Parameter(Tensor(0, ms.int32), "skipped", requires_grad=False)  # batches that overflowed
+        self.skipped = Parameter(Tensor(0, ms.int32), "skipped", requires_grad=False)  # batches that were left out
+        self.skipped_in_a_row = Parameter(Tensor(0, ms.int32), "skipped_in_a_row", requires_grad=False)
 
     def construct(self, images: Tensor, labels: Tensor) -> Tensor:
         loss = self.network(images, labels)
-        ones = ops.ones_like(loss)
-        if self.scaler is None:
-            return ops.depend(loss, self.take(self.grad(self.network, self.weights)(images, labels, ones)))
-        gradients = self.grad(self.network, self.weights)(images, labels, self.scaler.scale(ones))
+        scale = ops.ones_like(loss)
+        if self.scaler is not None:
+            scale = self.scaler.scale(scale)
+        gradients = self.grad(self.network, self.weights)(images, labels, scale)
+        if self.scaler is None and not self.skip:
+            return ops.depend(loss, self.take(gradients))
         finite = ms.amp.all_finite(gradients)
+        if self.skip:
+            finite = ops.logical_and(finite, ops.isfinite(loss))
         if self.reducer_flag:  # one worker's overflow is everybody's
             finite = self.add_up(ops.cast(ops.logical_not(finite), ms.float32)) == 0
-        gradients = self.scaler.unscale(gradients)
-        loss = ops.depend(loss, self.scaler.adjust(finite))
+        if self.scaler is not None:
+            gradients = self.scaler.unscale(gradients)
+            loss = ops.depend(loss, self.scaler.adjust(finite))
         if finite:
             loss = ops.depend(loss, self.take(gradients))
         else:
@@ -84,10 +123,12 @@ class TrainStep(nn.TrainOneStepCell):
     def leave_out(self):
         """Counts a batch that overflowed."""
         ops.assign_add(self.skipped, Tensor(1, ms.int32))
+        ops.assign_add(self.skipped_in_a_row, Tensor(1, ms.int32))
         return self.close_group() if self.accumulate > 1 else True
 
     def take(self, gradients):
         """Updates the weights, or adds a batch's gradients to those of its group."""
+        ops.assign(self.skipped_in_a_row, Tensor(0, ms.int32))
         if self.accumulate == 1:
             return self.update(gradients)
         self.each(add, self.sums, gradients)
@@ -109,19 +150,14 @@ class TrainStep(nn.TrainOneStepCell):
     def update(self, gradients):
         """Moves the weights and their average."""
         gradients = self.grad_reducer(gradients)
-        if self.clip_norm:
-            gradients = self.clipped(gradients)
-        done = self.optimizer(gradients)
+        norm = self.watch(gradients)
+        if self.clip_norm:  # Pascanu et al., "On the difficulty of training recurrent networks", 2013, algorithm 1
+            share = ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
+            gradients = self.each(self.bind(times, share), gradients)
+        done = ops.depend(self.optimizer(gradients), norm)
         if self.ema:
             self.each(self.bind(follow, 1 - self.ema), self.average, self.weights)
         return done
-
-    def clipped(self, gradients):
-        """The gradients, times clip_norm / |gradients| where they are longer (Pascanu et al., "On the difficulty of
-        training recurrent neural networks", 2013, algorithm 1)."""
-        total = ops.addn(self.each(self.sum_of_squares, gradients))
-        factor = ops.minimum(self.clip_norm / (ops.sqrt(total) + 1e-6), 1.0)
-        return self.each(self.bind(times, factor), gradients)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -139,10 +175,14 @@ class TrainStep(nn.TrainOneStepCell):
             ops.assign(weight, values[1])
 
     def measures(self) -> dict[str, float]:
-        """What a record of an epoch has of it: the loss scale and how many batches overflowed so far."""
-        if self.scaler is None:
-            return {}
-        return {"loss_scale": float(self.scaler.scale_value.asnumpy()), "skipped_batches": int(self.skipped.asnumpy())}
+        """What a record of an epoch has of it: the last gradients' norm, the loss scale, and how many batches were left
+        out so far."""
+        found = {"gradient_norm": float(self.watch.norm.asnumpy())}
+        if self.scaler is not None:
+            found["loss_scale"] = float(self.scaler.scale_value.asnumpy())
+        if self.scaler is not None or self.skip:
+            found["skipped_batches"] = int(self.skipped.asnumpy())
+        return found
 
 
 class StepModel(Model):

@@ -20,6 +20,7 @@ from mindvit.device import notice_pynative
 from mindvit.files import StrPath, replacing
 from mindvit.runtime.workers import workers
 from mindvit.training.loss import CountedLoss
+from mindvit.training.wrong import WentWrong
 from mindvit.visualize import save_curves
 
 
@@ -27,12 +28,12 @@ def step_loss(params):
     """The loss of the step that just ended, as a float.
 
     Raises:
-        ValueError: it is NaN or infinite, which ends the training.
+        ValueError: it is NaN or infinite, which ends the training; with a CountedLoss `StopWhenWrong` looks at that.
     """
     outputs = params.net_outputs
     loss = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
     loss = float(np.mean(loss.asnumpy())) if isinstance(loss, ms.Tensor) else float(loss)
-    if not math.isfinite(loss):
+    if not math.isfinite(loss) and not counted_loss(params):
         raise ValueError(f"the loss is {loss} at step {params.cur_step_num} (epoch {params.cur_epoch_num}); training "
                          "stops. Lower the learning rate, warm up longer, or check the images and labels")
     return loss
@@ -272,12 +273,13 @@ class EpochRecords(EpochLoss):
     def on_train_epoch_end(self, run_context: RunContext) -> None:
         params = run_context.original_args()
         loss, accuracy = counted_loss(params).means()
+        if not math.isfinite(loss):
+            raise WentWrong(f"all batches of epoch {params.cur_epoch_num} were left out", params.cur_step_num)
         with self.model.step.averaged():
             validation, lr = self.validate(), float(learning_rate_at(self.lr_init, params.cur_step_num))
             if not math.isfinite(found := validation.get("val_loss", 0.0)):
-                raise ValueError(f"the validation loss is {found} after epoch {params.cur_epoch_num} (step "
-                                 f"{params.cur_step_num}, learning rate {lr:g}); training stops, and these weights are "
-                                 "not saved. Lower the learning rate, or warm up longer")
+                raise WentWrong(f"the validation loss is {found} after epoch {params.cur_epoch_num}",
+                                params.cur_step_num)
             self.records.append({
                 "epoch": params.cur_epoch_num, "step": params.cur_step_num, "lr": lr,
                 "train_loss": loss, "train_Top_1_Accuracy": accuracy,

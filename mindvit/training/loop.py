@@ -52,6 +52,7 @@ from mindvit.training.state import (
     settings_of,
     take_place,
 )
+from mindvit.training.wrong import REWINDS, StopAtChance, StopWhenWrong, WentWrong
 from mindvit.visualize import save_batch, save_curves
 from mindvit.zoo import build_network, check_channels, check_head, image_size, use_preprocessing
 
@@ -252,7 +253,8 @@ def train(job: TrainJob) -> dict:
         FileNotFoundError: there are no data.
         TypeError: it is no TrainJob.
         KeyboardInterrupt: somebody stopped it; the message says what is saved.
-        ValueError: there is one class; data, network, checkpoint or device do not fit, or the loss is NaN or infinite.
+        ValueError: there is one class; data, network, checkpoint or device do not fit; or the numbers went wrong, as
+            docs/reliability.md lists it.
 
     Example:
         >>> model = ModelConfig("vit_t_16", image_size=32, overrides={"num_layers": 1})
@@ -262,14 +264,27 @@ def train(job: TrainJob) -> dict:
         1
     """
     check_job(job, TrainJob, "train")
-    with contextlib.ExitStack() as held:
-        return run_training(job, held)
+    start, device, rewinds = time.time(), device_of(job), 0
+    while True:
+        try:
+            with contextlib.ExitStack() as held:
+                return run_training(job, device, held, start, rewinds)
+        except WentWrong as error:
+            folder, rewinds = error.folder, error.rewinds + 1
+            if job.train.on_nan != "rewind" or rewinds > REWINDS:
+                raise
+            print(f"{error}\nthe run goes back, with half the learning rate (train.on_nan rewind, {rewinds} of "
+                  f"{REWINDS})", flush=True)
+            job = dataclasses.replace(job, out=str(folder),
+                                      resume="auto" if (folder / STATE).exists() else job.resume)
 
 
-def run_training(job, held):
-    """See `train`; the lock on the run folder is held until the stack is closed."""
-    start = time.time()
-    device = device_of(job)
+def run_training(job, device, held, start, rewinds):
+    """See `train`; the lock on the run folder is held until the stack is closed.
+
+    Raises:
+        WentWrong: with the run `folder`, and the number of `rewinds` before.
+    """
     ms.set_seed(job.train.seed)
 
     sets, network = open_training(job)
@@ -281,7 +296,11 @@ def run_training(job, held):
 
     steps = train_set.get_dataset_size()
     moves = math.ceil(steps / job.train.accumulate)  # of the weights, in an epoch
-    rates = learning_rates(job.train.lr, job.train.epochs, moves, job.train.warmup_epochs, job.train.schedule)
+    state, folder = find_state(job)
+    saved = read_progress(state) if state else None
+    rewinds = max(rewinds, saved.rewinds if saved else 0)
+    rates = learning_rates(job.train.lr / 2**rewinds, job.train.epochs, moves, job.train.warmup_epochs,
+                           job.train.schedule)
     lr = [rates[epoch * moves + step // job.train.accumulate] for epoch in range(job.train.epochs)
           for step in range(steps)]  # of each batch
     freeze(network, job.train.trainable)
@@ -293,21 +312,19 @@ def run_training(job, held):
     if job.train.distillation:
         path, alpha, compare = choose(job.train.distillation, DISTILLATIONS, "distillation")()
         loss, teacher = TaughtLoss(loss, alpha, compare), open_teacher(path, network, sets["train"].classes)
-    loss = CountedLoss(loss)
+    loss = CountedLoss(loss, skip=job.train.on_nan == "skip")
     optimizer = build_optimizer(job.train, network.trainable_params(), rates, network.arguments["num_layers"])
     metrics = validation_metrics(network.num_classes)
     if job.train.select not in (measured := ["train_loss", "train_Top_1_Accuracy", *metrics]):
         raise ValueError(f"train.select is {job.train.select!r}; {nearest(job.train.select, measured)}")
     model = build_model(network, device, loss, optimizer, metrics, job.train.loss_scale,
                         accumulate=job.train.accumulate, steps_per_epoch=steps, clip_norm=job.train.clip_norm,
-                        ema=job.train.ema, teacher=teacher)
+                        ema=job.train.ema, teacher=teacher, skip=job.train.on_nan == "skip")
     every = save_interval(job.train.save_every)
     data = {"images": len(sets["train"]), "batches an epoch": steps, "classes": sets["train"].classes,
             "images a batch": workers.count * job.train.batch_size, "workers": workers.count}
-    state, folder = find_state(job)
-    progress_made = Progress(0, [], settings_of(job), data)
-    if state:
-        saved = read_progress(state)
+    progress_made = Progress(0, [], settings_of(job), data, rewinds)
+    if saved:
         check_same(state, saved, progress_made.settings, data, job.resume_override)
         load_state(state, model.step)
         progress_made.steps, progress_made.records = take_place(saved, data, model.step, optimizer), saved.records
@@ -330,6 +347,8 @@ def run_training(job, held):
     readers.append(lambda records: name_skipped())
     validate = functools.partial(measure, model, metrics, share(sets["val"]), device.data_sink)
     saver = SaveState(folder / STATE, model.step, progress_made, job.train.epochs, *every)
+    if saved and state.parent == folder:
+        saver.saved_step = progress_made.steps
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
           f"{steps} steps an epoch{'; the first step compiles the graph' if job.mode != 'pynative' else ''}\n"
           f"validation: {prepare.describe(image_size(network))}", flush=True)
@@ -344,9 +363,10 @@ def run_training(job, held):
         if done < job.train.epochs and not (keep.best and enough(progress_made.records, keep.best, job.train.patience)):
             with patience():
                 model.train(job.train.epochs, train_set, dataset_sink_mode=device.data_sink, initial_epoch=done,
-                            callbacks=[progress(lr, job.train.log_every), saver,
-                                       EpochRecords(model, validate, lr, readers, progress_made.records,
-                                                    saver.save)])
+                            callbacks=[StopWhenWrong(model.step, loss), progress(lr, job.train.log_every), saver,
+                                       EpochRecords(model, validate, lr, readers, progress_made.records, saver.save),
+                                       StopAtChance(progress_made.records, list(sets["val"].labels),
+                                                    job.train.epochs)])
         best = keep.best
         results = {**best, "epochs": job.train.epochs, "device_target": device.target, "amp_level": device.amp_level}
         results["images"] = readable(sets["val"])
@@ -368,6 +388,9 @@ def run_training(job, held):
             write_json(results, folder / "metrics.json")
         print(f"{folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
         return {**results, "folder": str(folder)}
+    except WentWrong as error:
+        last = f"{folder / STATE} holds step {saver.saved_step}" if saver.saved_step else None
+        raise error.explained(model.step, lr[error.step - 1], last, folder, rewinds) from None
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(str(error) or (f"{folder}/last.ckpt holds epoch {keep.epoch}" if keep.epoch else
                                                f"no epoch ended, so nothing is saved in {folder}")) from None

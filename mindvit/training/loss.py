@@ -1,5 +1,7 @@
 """The training loss."""
 
+import math
+
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
@@ -100,11 +102,12 @@ class CountedLoss(nn.Cell):
     Args:
         loss (nn.Cell): mean over the batch of (logits (B, num_classes), labels (B,)), and a teacher's logits where
             there is one; logits may be the pair that a distilled network gives in training, whose mean counts.
+        skip (bool): batches whose loss is not finite, which the step leaves out, do not count.
     """
 
-    def __init__(self, loss):
+    def __init__(self, loss, skip=False):
         super().__init__()
-        self.loss = loss
+        self.loss, self.skip = loss, skip
         # loss, right ones, images; float32 counts to 16 million
         self.add_up = ops.AllReduce() if workers.count > 1 else None
         self.totals = Parameter(Tensor([0.0, 0.0, 0.0], ms.float32), "training_totals", requires_grad=False)
@@ -124,14 +127,15 @@ class CountedLoss(nn.Cell):
         if labels.ndim == 2:  # of mixed images the one with the larger share
             labels = ops.argmax(labels, 1)
         right = (ops.argmax(ops.stop_gradient(logits), 1).astype(ms.int32) == labels.astype(ms.int32))
-        return ops.stack((loss.astype(ms.float32) * images, right.astype(ms.float32).sum(),
-                          ops.zeros_like(loss).astype(ms.float32) + images))
+        counts = ops.stack((loss.astype(ms.float32) * images, right.astype(ms.float32).sum(),
+                            ops.zeros_like(loss).astype(ms.float32) + images))
+        return ops.where(ops.isfinite(loss), counts, ops.zeros_like(counts)) if self.skip else counts
 
     def clear(self):
         """Starts a new epoch."""
         self.totals.set_data(Tensor([0.0, 0.0, 0.0], ms.float32))
 
     def means(self):
-        """(mean loss, share of images named right) since `clear`, as floats."""
+        """(mean loss, share of images named right) since `clear`, as floats; NaN where no image counted."""
         loss, right, images = self.totals.asnumpy().astype(float)
-        return loss / images, right / images
+        return (loss / images, right / images) if images else (math.nan, math.nan)

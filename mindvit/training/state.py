@@ -23,11 +23,12 @@ from mindvit.optim.distillation import Teacher
 from mindvit.optim.step import TrainStep
 from mindvit.runtime.signals import asked
 from mindvit.runtime.workers import workers
+from mindvit.training.wrong import WentWrong
 
 STATE = "state.safetensors"
 # What may be another when a run goes on: it changes nothing in the weights.
 FREE = ("out", "resume", "resume_override", "ckpt_dir", "distributed", "data.max_skipped", "data.strict",
-        "train.log_every", "train.save_every")
+        "train.log_every", "train.on_nan", "train.save_every")
 DATA = ("images", "classes", "batches an epoch", "images a batch", "workers")
 
 
@@ -41,12 +42,14 @@ class Progress:
         settings: the job, flat: {"train.lr": 5e-05, ...}.
         data: what DATA names: the number of images and the classes; the batches an epoch, the images that a batch has
             in all workers, and the number of workers.
+        rewinds: how often it went back, each time with half the learning rate; see `train.on_nan`.
     """
 
     steps: int
     records: list[dict]
     settings: dict[str, Any]
     data: dict[str, Any]
+    rewinds: int = 0
 
 
 def variables(step: TrainStep) -> dict[str, Parameter]:
@@ -60,6 +63,12 @@ def variables(step: TrainStep) -> dict[str, Parameter]:
     if isinstance(step.scaler, ms.amp.DynamicLossScaler):
         found |= {"loss_scale": step.scaler.scale_value, "loss_scale_counter": step.scaler.counter}
     return found
+
+
+def broken(step: TrainStep) -> str | None:
+    """The name of a parameter, of those that a step changes, with values that are not finite."""
+    return next((name for name, parameter in variables(step).items() if not np.isfinite(parameter.asnumpy()).all()),
+                None)
 
 
 def save_state(path: pathlib.Path, step: TrainStep, progress: Progress) -> None:
@@ -83,7 +92,8 @@ def read_progress(path: pathlib.Path) -> Progress:
     try:
         with safe_open(path, "np") as file:
             told = json.loads((file.metadata() or {})["mindvit"])
-        progress = Progress(**{field.name: told[field.name] for field in dataclasses.fields(Progress)})
+        progress = Progress(**{field.name: told[field.name] for field in dataclasses.fields(Progress)
+                               if field.name in told})
         progress.data = {name: progress.data[name] for name in DATA}
         return progress
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -205,6 +215,7 @@ class SaveState(Callback):
         self.path, self.step, self.progress, self.epochs = path, step, progress, epochs
         self.steps, self.seconds = steps, seconds
         self.saved, self.due = time.monotonic(), False
+        self.saved_step: int | None = None  # that the file holds
 
     def on_train_begin(self, run_context: RunContext) -> None:
         params = run_context.original_args()
@@ -226,8 +237,10 @@ class SaveState(Callback):
         self.due = False
         if workers.rank:
             return
+        if wrong := broken(self.step):
+            raise WentWrong(f"{wrong} holds numbers that are not finite", self.progress.steps)
         save_state(self.path, self.step, self.progress)
-        self.saved = time.monotonic()
+        self.saved, self.saved_step = time.monotonic(), self.progress.steps
         if asked.number:
             raise KeyboardInterrupt(f"{self.path} holds step {self.progress.steps}; --resume auto goes on from there")
 
