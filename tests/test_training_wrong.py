@@ -80,8 +80,8 @@ def test_weights_that_break_are_not_saved_as_a_state(digit_folder, poison, capsy
     sgd = ["--train.optimizer", "sgd"]
     assert main(words(digit_folder, "run", *sgd, lr="1e38")) == 2
     assert re.fullmatch(r"mindvit train: the loss is \w+ at step 2 \(learning rate 1e\+38, loss scale none, gradient "
-                        r"norm \w+, usually [\d.]+\)\. Nothing was saved before: begin again with a lower --train.lr, a "
-                        r"warm-up or --train.clip_norm 1", error_of(capsys))
+                        r"norm \w+, usually [\d.]+\)\. Nothing was saved before: begin again with a lower --train.lr, "
+                        r"a warm-up or --train.clip_norm 1", error_of(capsys))
     assert main(words(digit_folder, "run", *sgd, epochs=1)) == 0  # the folder is free
     weight = Parameter(Tensor(np.ones(3, np.float32)), "weight")
     step = TrainStep(nn.ParameterUpdate(weight), nn.SGD([weight]))
