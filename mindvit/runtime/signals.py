@@ -1,6 +1,5 @@
 """Ctrl-C and SIGTERM: a KeyboardInterrupt, or, while something can be finished and saved, a note of which came."""
 
-import _thread
 import contextlib
 import os
 import signal
@@ -84,7 +83,7 @@ def stoppable() -> Iterator[Asked]:
     def watch():
         while not ended.is_set():
             if (found := signal.sigtimedwait(watched, 0.2)) and asked.take(found.si_signo):
-                _thread.interrupt_main(signal.SIGALRM)
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
 
     for number in (*watched, signal.SIGALRM):
         signal.signal(number, stop)
