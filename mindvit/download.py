@@ -1,24 +1,33 @@
 """Fetching files and unpacking archives so that what is there is complete, and nothing of the user's is touched."""
 import contextlib
+import errno
 import filecmp
 import functools
 import hashlib
 import os
 import shutil
-import socket
 import stat
+import sys
 import tarfile
+import threading
+import time
+import urllib.request
 import zipfile
+from http.client import HTTPException, InvalidURL
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
-from mindvit.files import StrPath, put, temporary_folder
+from mindvit.files import StrPath, in_use, put, temporary_folder
 
 IMAGENET_SUBSET_URL = ("https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
                        "vit_imagenet_dataset.zip")
 OLDER_SUBSET_URL = ("https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
                     "vit_dataset.zip")  # the same pictures
-STALLED = 60  # seconds without a byte after which a transfer is given up
+WAITS = (1, 2, 4, 8)  # seconds before the second to the fifth try
+SILENCE = 30  # seconds without a byte after which a transfer is given up
+LONGEST = 2 << 30  # bytes of a file whose length neither the caller nor the server tells
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class DownloadError(OSError):
@@ -37,7 +46,8 @@ def download_file(url: str, path: StrPath, size: int | None = None, sha256: str 
     """Fetch `url` to `path` with the `download` package, unless the file is there.
 
     The transfer goes to a temporary folder beside `path`, is checked and then renamed, so that `path` is complete or
-    absent.
+    absent. What breaks off is gone on with, in at most five tries. Who asks for a file that another process fetches
+    waits for it.
 
     Args:
         url: http or https.
@@ -49,7 +59,8 @@ def download_file(url: str, path: StrPath, size: int | None = None, sha256: str 
         `path` as Path.
 
     Raises:
-        DownloadError: the transfer failed, or the file (fetched, or found at `path`) is not the expected one.
+        DownloadError: the transfer failed, the disk is too small, or the file (fetched, or found at `path`) is empty,
+            a web page or not the expected one.
 
     Example:
         >>> str(download_file("https://example.org/pictures.zip", "downloads/pictures.zip"))  # is there
@@ -151,11 +162,17 @@ def download_imagenet_subset(root: StrPath = "dataset") -> Path:
         'dataset'
     """
     root = Path(root)
-    if root.exists():
-        if not (root / "train").is_dir():
-            raise FileExistsError(f"{root} is there but has no folder train; name another folder or remove it")
-        return root
-    archive = subset_archive(root.parent)
+    if not root.exists():
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with in_use(lock_of(root), f"another process is fetching {root}; waiting for it", wait=True):
+            if not root.exists():
+                unpack_subset(subset_archive(root.parent), root)
+    if not (root / "train").is_dir():
+        raise FileExistsError(f"{root} is there but has no folder train; name another folder or remove it")
+    return root
+
+
+def unpack_subset(archive, root):
     with temporary_folder(root.parent, "dataset") as temporary:
         unpacked = extract_archive(archive, Path(temporary, "unpacked"))
         folders = [unpacked, *sorted(path for path in unpacked.rglob("*") if path.is_dir())]
@@ -163,7 +180,6 @@ def download_imagenet_subset(root: StrPath = "dataset") -> Path:
         if not found:
             raise ValueError(f"no folder with train and val in {archive}; remove it and fetch it again")
         os.replace(min(found, key=lambda folder: len(folder.parts)), root)
-    return root
 
 
 def subset_archive(folder):
@@ -186,24 +202,152 @@ def by_hand(failed, path):
             "`mindvit quickstart` needs neither data set, checkpoint nor network")
 
 
+def lock_of(path):
+    return path.with_name(f".{path.name}.lock")
+
+
 def fetch(url, path, size=None, sha256=None):
     """Fetch `url` to `path`, whole or not at all; return the reason where it failed, else None."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with in_use(lock_of(path), f"another process is fetching {path}; waiting for it", wait=True):
+        if path.exists():
+            return mismatch(path, size, sha256)
+        with temporary_folder(path.parent, "download") as temporary:
+            fetched = temporary / path.name
+            reason = transfer(url, fetched, size) or mismatch(fetched, size, sha256)
+            if not reason:
+                put(fetched, path)
+            return reason
+
+
+def transfer(url, path, size):
+    """Fetch `url` to `path` in as many tries as it takes and are allowed; return the reason where it failed."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        return "it begins with neither http:// nor https://"
+    print(f"fetching {url}", file=sys.stderr, flush=True)
+    answers = Answers(path.with_name(f"{path.name}.part"), size)
+    for next_try, wait in enumerate((*WAITS, None), 2):
+        error = one_transfer(url, path, answers)
+        if error is None:
+            return None
+        if getattr(error, "errno", None) in DISK_FULL:
+            raise DownloadError(f"cannot fetch {url}: {error.strerror}; free space on the disk of "
+                                f"{path.parent.parent} or choose a folder on another")
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if wait is None or not passing(error, answers.part.exists()):
+            return reason
+        print(f"try {next_try} of {len(WAITS) + 1} in {wait} s: {reason}", file=sys.stderr, flush=True)
+        time.sleep(wait)
+
+
+def passing(error, begun):
+    """Whether another try may go better; a user without a network shall not wait for it."""
+    if isinstance(error, HTTPError):
+        return error.code in (408, 429) or error.code >= 500
+    if isinstance(error, URLError):  # there is no connection
+        return begun or isinstance(error.reason, ConnectionResetError)
+    # RuntimeError: the package found another length than a moment before
+    return isinstance(error, (OSError, HTTPException, RuntimeError)) and not isinstance(error, InvalidURL)
+
+
+one_at_a_time = threading.Lock()  # as a transfer changes what belongs to the whole process
+
+
+def one_transfer(url, path, answers):
+    """Fetch with the `download` package, from where an earlier transfer broke off; return the error if it fails."""
     from download import download
 
-    time_limit = socket.getdefaulttimeout()
-    with temporary_folder(path.parent, "download") as temporary:
-        fetched = Path(temporary, path.name)
+    url = url.replace("dropbox.com", "Dropbox.com")  # which the package else fetches in a way of its own, without end
+    with one_at_a_time, contextlib.redirect_stdout(sys.stderr), answers:
         try:
-            socket.setdefaulttimeout(STALLED)  # the package itself sets none for the transfer
-            download(url, str(fetched), verbose=False)
-            reason = mismatch(fetched, size, sha256)
-        except RuntimeError as error:  # what the package raises for everything; the cause is the context
-            reason = error.__context__ or error
-        finally:
-            socket.setdefaulttimeout(time_limit)
-        if not reason:
-            put(fetched, path)
-        return reason
+            download(url, str(path), progressbar=sys.stderr.isatty(), verbose=False)
+        except RuntimeError as error:  # what the package raises for everything
+            cause = error.__context__
+            return cause.__context__ if isinstance(cause, KeyError) else cause  # it drops a Range that it has not set
+
+
+class Refused(Exception):
+    """An answer is not the file, and another try would not better that."""
+
+
+class Answers:
+    """Stands between the `download` package and `urllib`: each answer is checked before the package takes it, and has
+    an end.
+
+    Args:
+        part: where the package writes, and from where it goes on.
+        size: bytes the file must have, where known.
+    """
+
+    def __init__(self, part, size):
+        self.part, self.size, self.version = part, size, None
+
+    def __enter__(self):
+        self.thread, self.before = threading.get_ident(), urllib.request._opener
+        urllib.request.install_opener(self)
+
+    def __exit__(self, *error):
+        urllib.request.install_opener(self.before)
+
+    def open(self, request, data, timeout):
+        opener = self.before or urllib.request.build_opener()
+        if threading.get_ident() != self.thread:
+            return opener.open(request, data, timeout)
+        # the package limits the time in which the server must begin, not the silence afterwards
+        answer = opener.open(request, data, timeout if isinstance(timeout, float) else SILENCE)
+        try:
+            self.check(answer, request.get_header("Range"))
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def check(self, answer, asked):
+        length, headers = getattr(answer, "length", None), answer.headers  # none where it leads to ftp
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and answer.status == 206 else 0
+        total = None if length is None else start + length
+        version = headers["ETag"], headers["Last-Modified"], total
+        if start:
+            if version != self.version or not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+                raise Refused("the server sends another part than asked for")  # the package then asks for the whole
+        elif answer.status != 200:
+            raise Refused(f"the server answers {answer.status} in place of the file")
+        elif length is None and headers["Content-Length"]:
+            raise Refused(f"the server says that it has {headers['Content-Length']} bytes")
+        elif version != self.version or length is None:
+            self.part.unlink(missing_ok=True)  # of another file, or nobody knows
+            self.version = version
+        if total == 0:
+            raise Refused("it is empty")
+        if self.size is not None and total not in (None, self.size):
+            raise Refused(f"it has {total} bytes instead of {self.size}")
+        free = shutil.disk_usage(self.part.parent).free
+        if length is not None and length > free:
+            raise no_room(length, free)
+        limit(answer, start, total, min(self.size or LONGEST, free // 2))
+
+
+def limit(answer, taken, total, most):
+    """Make an answer end with an error where it is shorter than it says, or where nobody says how long it is."""
+    def read(amount):
+        nonlocal taken
+        block = answer.read1(min(amount, 1 << 20))  # does not wait for more than there is, so that nothing gets lost
+        taken += len(block)
+        if total is None and taken > most:
+            raise Refused(f"the server does not say how long it is, and it goes on after {megabytes(most)}")
+        if total is not None and not block and taken < total:
+            raise ConnectionError(f"it broke off after {taken} of {total} bytes")
+        return block
+
+    answer.read = read
+
+
+def no_room(needed, free):
+    return OSError(errno.ENOSPC, f"it needs {megabytes(needed)}, and the disk has {megabytes(free)} free")
+
+
+def megabytes(size):
+    return f"{size / 1e6:,.1f} MB"
 
 
 def file_name(url):
@@ -214,6 +358,12 @@ def mismatch(path, size, sha256):
     """Return how the file differs from what is expected, or None."""
     if size is not None and path.stat().st_size != size:
         return f"it has {path.stat().st_size} bytes instead of {size}"
+    with open(path, "rb") as stream:
+        begin = stream.read(1000)
+    if not begin and size is None:
+        return "it is empty"
+    if begin.lstrip().lower().startswith((b"<!doctype html", b"<html")) and path.suffix not in (".html", ".htm"):
+        return "it is a web page"
     if sha256 is not None:
         digest = hashlib.sha256()
         with open(path, "rb") as stream:

@@ -9,6 +9,7 @@ import pathlib
 import platform
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -78,27 +79,33 @@ def temporary_folder(parent: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def in_use(path: StrPath, by: str) -> Iterator[None]:
+def in_use(path: StrPath, by: str, wait: bool = False) -> Iterator[None]:
     """Holds the file `path` locked while the block runs; a process that dies holds it no longer.
 
     Args:
         path: a file to make for it, in a folder that is there; only a killed process leaves it.
         by: what to say it is in use by, to others who want it.
+        wait: the others say so and wait for their turn.
 
     Raises:
         FileExistsError: another process holds it.
     """
     from filelock import FileLock, Timeout
 
+    lock = FileLock(path)
     try:
-        with FileLock(path, timeout=0):
-            try:
-                yield
-            finally:
-                with contextlib.suppress(PermissionError):  # Windows removes no open file
-                    os.unlink(path)  # while it is held; who opened it before finds that it has no name any more
+        lock.acquire(timeout=0)
     except Timeout:
-        raise FileExistsError(by) from None
+        if not wait:
+            raise FileExistsError(by) from None
+        print(by, file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):  # Windows removes no open file
+            os.unlink(path)  # while it is held; who opened it before finds that it has no name any more
+        lock.release()
 
 
 def write_json(value, path):

@@ -4,11 +4,6 @@ import dataclasses
 import os
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows: two processes that ask at once there download it twice
-    fcntl = None  # type: ignore[assignment]
-
 from mindvit.checkpoints import from_checkpoint
 from mindvit.config import PrepareConfig
 from mindvit.download import download_file
@@ -299,14 +294,8 @@ def fetch_public_weights(row: str, image_size: Size | None = None, ckpt_dir: Str
         return packaged
     folder = ckpt_dir or os.environ.get("MINDVIT_CKPT_DIR", "ckpt")
     path = os.path.join(folder, files[image_size])
-    if os.path.exists(path):
-        return path
-    os.makedirs(folder, exist_ok=True)
-    with open(f"{path}.lock", "w") as lock:
-        if fcntl:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another process that downloads it now is waited for
-        if not os.path.exists(path):
-            download_file(BASE_URL + files[image_size], path)
+    if not os.path.exists(path):
+        download_file(BASE_URL + files[image_size], path)
     return path
 
 
