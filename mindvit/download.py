@@ -1,20 +1,28 @@
 """Fetching files and unpacking archives so that what is there is complete, and nothing of the user's is touched."""
+import bz2
 import contextlib
 import errno
 import filecmp
 import functools
+import gzip
 import hashlib
+import itertools
+import lzma
 import os
+import re
 import shutil
 import stat
 import sys
 import tarfile
 import threading
 import time
+import unicodedata
 import urllib.request
 import zipfile
+from collections.abc import Callable
 from http.client import HTTPException, InvalidURL
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
@@ -28,6 +36,11 @@ WAITS = (1, 2, 4, 8)  # seconds before the second to the fifth try
 SILENCE = 30  # seconds without a byte after which a transfer is given up
 LONGEST = 2 << 30  # bytes of a file whose length neither the caller nor the server tells
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+RATIO, HARMLESS = 200, 100 << 20  # an archive may unpack to as many times its size, or to as many bytes
+MEMBERS = 1_500_000  # all of ImageNet has 1.4 million
+LONGEST_HEADER = 1 << 20  # bytes of a tar archive that are held in memory at once
+# how a compressed tar archive begins
+COMPRESSED: dict[bytes, Callable] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
 
 class DownloadError(OSError):
@@ -81,9 +94,9 @@ def download_file(url: str, path: StrPath, size: int | None = None, sha256: str 
 def extract_archive(archive: StrPath, target: StrPath) -> Path:
     """Unpack a zip or tar archive (plain, gz, bz2 or xz) into the folder `target`.
 
-    All names are checked before anything is written. Unpacking goes to a temporary folder in `target`; then what is new
-    is renamed into place, whole folders at a time. A file that is there with the same content stays. The folder
-    __MACOSX is left out.
+    All names and sizes are checked before anything is written. Unpacking goes to a temporary folder in `target`; then
+    what is new is renamed into place, whole folders at a time. A file that is there with the same content stays. The
+    folder __MACOSX is left out, and so are permissions.
 
     Args:
         archive: the file.
@@ -93,8 +106,10 @@ def extract_archive(archive: StrPath, target: StrPath) -> Path:
         `target` as Path.
 
     Raises:
-        ValueError: the archive is damaged, or a member is a link or a device or would lie outside `target`.
+        ValueError: the archive is damaged, cut short or unpacks to more than 200 times its size; a member is encrypted,
+            a link or a device, would lie outside `target`, or is called like another but for upper and lower case.
         FileExistsError: `target` holds other content under the name of a member; nothing was changed.
+        OSError: the disk is too small.
 
     Example:
         >>> extract_archive("downloads/pictures.zip", "unpacked").joinpath("cat.jpg").exists()
@@ -105,8 +120,9 @@ def extract_archive(archive: StrPath, target: StrPath) -> Path:
         try:
             unpack(archive, temporary)
         except Exception as error:  # zipfile, tarfile, gzip, bz2 and lzma have no error in common
-            if isinstance(error, OSError) and error.errno:  # a full disk or such; the archive is not to blame
-                raise
+            # a full disk or such, not the archive; EINVAL is raised for places before its beginning, which it may name
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise OSError(error.errno, f"cannot unpack {archive} into {target}: {error.strerror}") from error
             raise ValueError(f"cannot unpack {archive}: {error}; if it is damaged, remove it and fetch it "
                              "again") from error
         check_conflicts(temporary, target)
@@ -374,36 +390,126 @@ def mismatch(path, size, sha256):
     return None
 
 
+class Member(NamedTuple):
+    """One of an archive; kind is "file", "folder", or what else it is, which is not unpacked."""
+
+    name: str
+    kind: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
 def unpack(archive, folder):
-    with open_archive(archive) as members:
-        for name, kind, _ in members:
-            if name.startswith("/") or PureWindowsPath(name).drive or ".." in PurePosixPath(name).parts:
-                raise ValueError(f"its member {name!r} lies outside the folder to unpack into")
-            if kind == "other":
-                raise ValueError(f"its member {name!r} is a link or a device, which are not unpacked")
-        for name, kind, open_content in members:
-            if PurePosixPath(name).parts[:1] == ("__MACOSX",):
+    most = max(HARMLESS, RATIO * archive.stat().st_size)
+    with open_archive(archive, most) as members:
+        if len(members) > MEMBERS:
+            raise ValueError(f"it has more than {MEMBERS:,} members")
+        check_names(members)
+        total, free = sum(member.size for member in members), shutil.disk_usage(folder).free
+        if total > most:
+            raise too_large(total, most)
+        if total > free:
+            raise no_room(total, free)
+        for member in members:
+            path = folder / member.name
+            if PurePosixPath(member.name).parts[:1] == ("__MACOSX",):
                 continue
-            path = folder / name
-            if kind == "folder":
+            if member.kind == "folder":
                 path.mkdir(parents=True, exist_ok=True)
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open_content() as content, open(path, "wb") as stream:
+            with member.open() as content, open(path, "xb") as stream:
                 shutil.copyfileobj(content, stream)
+                if stream.tell() != member.size:
+                    raise ValueError(f"its member {member.name!r} has {stream.tell()} bytes instead of {member.size}")
+
+
+def check_names(members):
+    """Refuse what no archive of data has: members elsewhere, of other kinds or with names that are not one file's."""
+    taken = {}  # name as a disk sees it that knows no case: (as it is written, whether it is a file)
+    for name, kind, *_ in members:
+        path = PurePosixPath(name)
+        if name.startswith("/") or PureWindowsPath(name).drive or ".." in path.parts:
+            raise ValueError(f"its member {name!r} lies outside the folder to unpack into")
+        if kind not in ("file", "folder"):
+            raise ValueError(f"its member {name!r} is {kind}, which is not unpacked")
+        if kind == "file" and not path.parts:
+            raise ValueError(f"its member {name!r} has no name")
+        if re.search(r"[\0-\x1f\x7f]", name):
+            raise ValueError(f"its member {name!r} has a control character in its name")
+        if len(os.fsencode(name)) > 1000 or any(len(os.fsencode(part)) > 255 for part in path.parts):
+            raise ValueError(f"its member {name[:50]!r}... has a name of more than 255 bytes, or 1000 with folders")
+        for count in range(len(path.parts), 0, -1):  # itself, then the folders that it is in
+            place, is_file = "/".join(path.parts[:count]), kind == "file" and count == len(path.parts)
+            key = unicodedata.normalize("NFC", place).casefold()
+            if not is_file and taken.get(key) == (place, False):
+                break
+            if key in taken:
+                raise ValueError(f"its members {taken[key][0]!r} and {name!r} have one name on a disk without case")
+            taken[key] = place, is_file
+
+
+class Bounded:
+    """The content of a tar archive, of which no more than `most` bytes are unpacked and few at once."""
+
+    def __init__(self, stream, most):
+        self.stream, self.most, self.tell = stream, most, stream.tell
+
+    def check(self, position):
+        if position > self.most:
+            raise too_large(position, self.most)
+
+    def seek(self, position):
+        self.check(position)
+        self.stream.seek(position)
+
+    def read(self, size):
+        self.check(self.tell())
+        if not 0 <= size <= LONGEST_HEADER:
+            raise ValueError(f"it has a header of {size} bytes; {LONGEST_HEADER} are the most")
+        return self.stream.read(size)
+
+
+def too_large(size, most):
+    return ValueError(f"it would unpack to {megabytes(size)}; of an archive of its size at most {megabytes(most)} are "
+                      "unpacked")
+
+
+def tar_members(tar):
+    """The members as a list, after a look at the archive's end, without which it may be cut between two of them."""
+    members = []
+    for info in itertools.islice(tar, MEMBERS + 1):
+        if info.size < 0:  # would lead back to where it was read
+            raise ValueError(f"its member {info.name!r} has {info.size} bytes")
+        kind = "file" if info.isfile() else "folder" if info.isdir() else "a link or a device"
+        members.append(Member(with_slashes(info.name), kind, info.size, functools.partial(tar.extractfile, info)))
+    if len(members) <= MEMBERS:
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise ValueError("its end is missing")
+        while tar.fileobj.read(LONGEST_HEADER):  # up to the checksum behind a compressed one
+            pass
+    return members
 
 
 @contextlib.contextmanager
-def open_archive(archive):
-    """Give a list of (name, kind, function that opens the content); kind is "file", "folder" or "other"."""
-    if tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
-            yield [(with_slashes(member.name), "file" if member.isfile() else "folder" if member.isdir() else "other",
-                    functools.partial(tar.extractfile, member)) for member in tar]
-    elif zipfile.is_zipfile(archive):
+def open_archive(archive, most):
+    """Give the members as a list."""
+    with open(archive, "rb") as file:
+        begin = file.read(6)
+    opener = next((opener for magic, opener in COMPRESSED.items() if begin.startswith(magic)), open)
+    with opener(archive, "rb") as stream:
+        try:
+            tar = tarfile.TarFile(fileobj=Bounded(stream, most))
+        except tarfile.ReadError:
+            tar = None
+        if tar:
+            yield tar_members(tar)
+            return
+    if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
-            yield [(with_slashes(info.filename), zip_kind(info), functools.partial(zipped.open, info))
-                   for info in zipped.infolist()]
+            yield [Member(with_slashes(info.filename), zip_kind(info), info.file_size,
+                          functools.partial(zipped.open, info)) for info in zipped.infolist()]
     else:
         raise ValueError("it is neither a whole zip nor a tar archive")
 
@@ -415,7 +521,9 @@ def with_slashes(name):
 def zip_kind(info):
     file_type = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was not made on Unix
     if file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "other"
+        return "a link or a device"
+    if info.flag_bits & 1:
+        return "encrypted"
     return "folder" if with_slashes(info.filename).endswith("/") else "file"
 
 
