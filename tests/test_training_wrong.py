@@ -122,7 +122,9 @@ def test_an_overflow_of_fifty_steps_under_o2(digit_folder, poison, capsys, monke
     assert re.search(r"50 batches in a row .* at step 50 \(learning rate 0\.001, loss scale 1,", error), error
 
 
-@pytest.mark.parametrize("times, more", [(1, ["--train.save_every", "2"]), (1, []), (4, ["--train.save_every", "2"])])
+@pytest.mark.parametrize("times, more", [
+    (1, ["--train.save_every", "2"]), pytest.param(1, [], marks=pytest.mark.long),
+    pytest.param(4, ["--train.save_every", "2"], marks=pytest.mark.long)])
 def test_a_run_goes_back_with_half_the_rate(times, more, digit_folder, poison, capsys):
     """As one that is resumed with half the rate by hand, to the byte; a fourth time it ends."""
     poison(times, (1, 5) if more else (0, 5))
