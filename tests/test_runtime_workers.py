@@ -300,3 +300,44 @@ def test_the_same_global_batch_needs_no_override(tmp_path, capsys):
     assert "another number of workers: was 2 and is 1" in capsys.readouterr().out
     with pytest.raises(ValueError, match="train.batch_size was 10 and is 20"):
         check_same(tmp_path, saved, {"train.batch_size": 20}, {**data, "images a batch": 40}, False)
+
+
+POISONED = """
+import sys
+import numpy as np
+from mindvit.config import DataConfig
+from mindvit.data.mixing import MIXING
+
+draw, times = np.random.default_rng([42, 1, 1, 1]).random(), 1  # second batch of the second epoch, of worker 1
+
+
+def poison(images, targets, rng):
+    global times
+    if rng.random() == draw and times:
+        times, images = 0, images * np.float32("nan")
+    return images, targets
+
+
+for table in (MIXING, DataConfig.__dataclass_fields__["augment"].metadata["table"]):
+    table["poison"] = poison
+from mindvit.cli import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("on_nan", ["rewind", "skip"])
+def test_all_workers_go_back_or_skip_where_one_has_no_numbers(on_nan, digit_folder):
+    printed = msrun(POISONED, [*training(digit_folder, "run", 20, "--distributed", "true", "--train.on_nan", on_nan,
+                                         "--train.save_every", "1", "--train.schedule", "constant",
+                                         augment="[resize, poison]")], 2)
+    first, second = rows("run")
+    assert (first["lr"], second["lr"]) == (pytest.approx(1e-3), pytest.approx(1e-3 if on_nan == "skip" else 5e-4))
+    if on_nan == "skip":
+        assert second["skipped_batches"] == 1
+    else:
+        assert "the loss is nan at step 6 (" in printed
+        assert "run/state.safetensors holds step 5, the last good one" in printed
+        assert "the run goes back, with half the learning rate (train.on_nan rewind, 1 of 3)" in printed
+        assert "goes on from step 5 of 8" in printed
