@@ -38,6 +38,28 @@ def open_dataset(path: StrPath, split: str, val_fraction: float | None = 0.2, ho
     return ImageFolder(path, split, val_fraction=val_fraction, hold_out=hold_out, **options)
 
 
+def open_splits(root, test=None, num_classes=None, val_fraction=0.2, **options):
+    """Open what a training reads: {"train", "val" and, where there is a folder test/, "test": data set}.
+
+    Args:
+        root: the data set folder.
+        test: folder of class folders, for another than test/ in `root`.
+        num_classes, val_fraction, **options: as for `open_dataset`.
+
+    Raises:
+        FileNotFoundError: there are no data.
+        ValueError: there is one class, or what `open_dataset` raises.
+    """
+    sets = {split: open_dataset(root, split, val_fraction, hold_out=True, num_classes=num_classes, **options)
+            for split in ("train", "val")}
+    if sets["train"].num_classes < 2:
+        raise ValueError(f"{root} has one class ({sets['train'].classes[0]}), so there is nothing to tell "
+                         "apart; training needs a folder for each of two classes or more")
+    if test := test or find_test(root):
+        sets["test"] = open_dataset(test, "val", None, class_names=sets["train"].classes, **options)
+    return sets
+
+
 def find_test(root):
     """The folder test/ of class folders in `root`, or None."""
     folder = Path(root, "test")

@@ -40,6 +40,7 @@ class ImageFolder(ImageDataset):
         class_names: names of the head's classes; then every folder is found among them by its name, or by the name of
             its wnid, and may be one of a few. Where all folders are wnids and the head has 1,000 classes, the label is
             the class's index all the same.
+        refuse_unread: whether HEIC and AVIF are an error, or among the files.
         **pipeline: the other arguments of `ImageDataset`.
 
     Attributes:
@@ -62,7 +63,7 @@ class ImageFolder(ImageDataset):
 
     def __init__(self, path: StrPath, split: str = "train", *, num_classes: int | None = None,
                  val_fraction: float | None = 0.2, hold_out: bool = False, class_names: Sequence[str] | None = None,
-                 **pipeline: Any) -> None:
+                 refuse_unread: bool = True, **pipeline: Any) -> None:
         super().__init__(path, split, **pipeline)
         self.remarks: list[str] = []
         root, whole = (self.path, False) if val_fraction is None else self._locate(hold_out)
@@ -96,7 +97,7 @@ class ImageFolder(ImageDataset):
                 files = [file for i, file in enumerate(files) if (i in held_out) == (split == "val")]
             self.files += files
             self.labels += [label_of[name]] * len(files)
-        if unread:
+        if unread and refuse_unread:
             raise ValueError(f"mindvit reads no HEIC or AVIF: {len(unread)} of the images in {root}, the first is "
                              f"{unread[0].relative_to(root)}; {CONVERT}")
         if whole and not self.files:

@@ -1,4 +1,5 @@
 """Reading one image file: as the RGB a person sees, or as bytes that MindSpore's Decode turns into that RGB."""
+import contextlib
 import io
 import os
 import stat
@@ -24,7 +25,7 @@ LARGEST_FILE = 2**29  # bytes
 MANY_PIXELS = 50_000_000  # an image of more, up to Pillow's limit of 178,956,970, is read at half its sides
 UNREAD_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
                  b"hevc": "HEIC", b"hevx": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
-plain_jpegs: set[int] = set()  # hashes of files that is_plain_jpeg has found good: the next epoch need not look again
+plain_jpegs: set[int] = set()  # hashes of files that plain_jpeg has found good: the next epoch need not look again
 
 
 def open_rgb(path: StrPath, opening: str = "seen") -> Image.Image:
@@ -64,7 +65,7 @@ def read_bytes(path):
             raise ValueError(f"cannot read the image {path}: it has {status.st_size:,} bytes, more than the "
                              f"{LARGEST_FILE:,} that are read")
         with open(file, "rb", closefd=False) as opened:
-            return opened.read(LARGEST_FILE)
+            return opened.read(status.st_size)  # a size of LARGEST_FILE would be set aside first
     finally:
         os.close(file)
 
@@ -90,7 +91,7 @@ def read_image(path: StrPath) -> NDArray[np.uint8]:
         ('uint8', 3)
     """
     data = read_bytes(path)
-    if (digest := hash(data)) in plain_jpegs or is_plain_jpeg(data):
+    if (digest := hash(data)) in plain_jpegs or plain_jpeg(data):
         plain_jpegs.add(digest)
         return np.frombuffer(data, np.uint8)
     return encode(decode(data, path))
@@ -103,40 +104,56 @@ def encode(image):
     return np.frombuffer(buffer.getvalue(), np.uint8)
 
 
-def is_plain_jpeg(data):
+def plain_jpeg(data, least=1):
+    """((width, height), the image at up to an eighth of its sides, which stay at `least` pixels) of a complete RGB or
+    gray JPEG without rotation; None for any other file."""
     if not (data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")):
-        return False
+        return None
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             if image.format != "JPEG" or image.mode not in ("RGB", "L") or image.getexif().get(ORIENTATION, 1) != 1:
-                return False
+                return None
+            size = image.size
             if image.width * image.height > MANY_PIXELS:
-                return False
+                return None
             # A damaged header that Pillow refuses can end the process in MindSpore's Decode (2.10: SIGSEGV, SIGFPE).
-            image.draft(None, (1, 1))  # an eighth of the size: 0.5 ms where the whole takes 1.3
+            image.draft(None, (least, least))  # an eighth of the size: 0.5 ms where the whole takes 1.3
             image.load()
-            return True
+            return size, image
     except Exception:  # decode says what is wrong with the file
-        return False
+        return None
 
 
-def decode(data, path, opening="seen"):
+def decode(data, path, opening="seen", least=None):
+    """The RGB of an image; with `least` a JPEG's may come at a half, a quarter or an eighth of its sides, which stay at
+    so many pixels."""
+    with image_in(data, path) as image:
+        return sized_rgb(image, opening, least)
+
+
+@contextlib.contextmanager
+def image_in(data, path):
+    """The `PIL.Image` in a file's bytes; what is wrong with it is a ValueError that names file and reason."""
     if not data:
         raise ValueError(f"cannot read the image {path}: the file is empty")
     if kind := unread_format(data):
         raise ValueError(f"cannot read the image {path}: it is {kind}, which mindvit does not read; {CONVERT}")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height <= MANY_PIXELS:
-                return to_rgb(image, opening)
-            if image.format == "JPEG":
-                image.draft(None, (image.width // 2, image.height // 2))  # leaves out what need not be decoded
-                return to_rgb(image, opening)
-            return to_rgb(image, opening).reduce(2)
+            yield image
     except Image.UnidentifiedImageError:
         raise ValueError(f"cannot read the image {path}: not a JPEG, PNG, BMP, WebP or GIF file") from None
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, EOFError and more
         raise ValueError(f"cannot read the image {path}: {error}") from error
+
+
+def sized_rgb(image, opening="seen", least=None):
+    """`to_rgb` of an image that is still to be decoded, one of more than 50 million pixels at half its sides."""
+    many = image.width * image.height > MANY_PIXELS
+    sides = (least, least) if least else (image.width // 2, image.height // 2)
+    scaled = (many or least) and image.draft(None, sides)  # a JPEG leaves out what need not be decoded
+    rgb = to_rgb(image, opening)
+    return rgb.reduce(2) if many and not scaled else rgb
 
 
 def unread_format(data):

@@ -119,6 +119,15 @@ class LossMonitor(EpochLoss):
               + (f"last loss: {self.losses[-1]:5.3f}" if mean is None else f"avg loss: {mean:5.3f}"), flush=True)
 
 
+def progress_bar(total, description, unit):
+    """A bar of tqdm's, of 80 columns on a terminal that says no size."""
+    from tqdm import tqdm
+
+    sized = not sys.stderr.isatty() or os.get_terminal_size(sys.stderr.fileno()).columns
+    return tqdm(total=total, desc=description, unit=unit,
+                **({} if sized else {"ncols": 80, "nrows": 24}))  # in 0 x 0 tqdm shows nothing
+
+
 class ProgressBar(EpochLoss):
     """A bar for each epoch on a terminal, with mean loss and learning rate.
 
@@ -135,13 +144,9 @@ class ProgressBar(EpochLoss):
         self.lr_init = lr_init
 
     def on_train_epoch_begin(self, run_context: RunContext) -> None:
-        from tqdm import tqdm
-
         super().on_train_epoch_begin(run_context)
         params = run_context.original_args()
-        sized = not sys.stderr.isatty() or os.get_terminal_size(sys.stderr.fileno()).columns
-        self.bar = tqdm(total=params.batch_num, desc=f"epoch {params.cur_epoch_num - 1}/{params.epoch_num}",
-                        unit="step", **({} if sized else {"ncols": 80, "nrows": 24}))  # in 0 x 0 tqdm shows nothing
+        self.bar = progress_bar(params.batch_num, f"epoch {params.cur_epoch_num - 1}/{params.epoch_num}", "step")
 
     def on_train_step_end(self, run_context: RunContext) -> None:
         super().on_train_step_end(run_context)

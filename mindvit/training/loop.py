@@ -18,7 +18,7 @@ import yaml
 from mindvit.checkpoints import from_checkpoint, load_weights
 from mindvit.choices import choose, name_of, nearest
 from mindvit.config import ShowBatchJob, TrainJob, check_job
-from mindvit.data import find_test, open_dataset, train_transform
+from mindvit.data import open_splits, train_transform
 from mindvit.data.transforms import split_augment
 from mindvit.device import build_model, device_of
 from mindvit.files import in_use, replacing, write_json
@@ -134,14 +134,7 @@ def open_training(job):
     """
     options: dict[str, Any] = {"batch_size": job.train.batch_size, "num_parallel_workers": job.data.workers,
                                **job.data.readable, **workers.shard}
-    sets = {split: open_dataset(job.data.root, split, num_classes=job.model.num_classes, hold_out=True,
-                                val_fraction=job.data.val_fraction, **options)
-            for split in ("train", "val")}
-    if sets["train"].num_classes < 2:
-        raise ValueError(f"{job.data.root} has one class ({sets['train'].classes[0]}), so there is nothing to tell "
-                         "apart; training needs a folder for each of two classes or more")
-    if test := job.data.test or find_test(job.data.root):
-        sets["test"] = open_dataset(test, "val", val_fraction=None, class_names=sets["train"].classes, **options)
+    sets = open_splits(job.data.root, job.data.test, job.model.num_classes, job.data.val_fraction, **options)
     for images in sets.values():
         for remark in images.remarks:
             print(remark, flush=True)
