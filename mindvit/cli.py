@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 from PIL import Image
 
 from mindvit import __version__, checkpoints, models, zoo
+from mindvit.check.report import check_data
 from mindvit.checkpoints.libraries import written_formats
 from mindvit.choices import entry
 from mindvit.config import EvalJob, Overrides, PredictJob, RunConfig, ShowBatchJob, TrainJob
@@ -44,6 +45,7 @@ from mindvit.training.loop import CONFIG_HEADER
 COMMANDS = {}
 entry(COMMANDS)(quickstart)
 entry(COMMANDS)(doctor)
+entry(COMMANDS, "check-data")(check_data)
 
 
 @entry(COMMANDS)
@@ -224,7 +226,8 @@ def main(args: list[str] | None = None) -> int:
             return run(name, options) or 0
     except KeyboardInterrupt as error:
         kept = str(error) or {"train": "nothing is saved", "eval": "no result is written",
-                              "predict": "the annotated copies of the images printed stay"}.get(name)
+                              "predict": "the annotated copies of the images printed stay",
+                              "check-data": "no report is written"}.get(name)
         line = "\n" * sys.stderr.isatty() + f"mindvit {name}: stopped"  # behind a bar, on a new line
         print(f"{line}; {kept}" if kept else line, file=sys.stderr)
         return 128 + (asked.number or signal.SIGINT)
