@@ -32,6 +32,7 @@ RUNS = {
     "memory": ["--batch", "1"],
     "activations": [],
     "input_pipeline": [],
+    "check_data": [],
     "scaling": ["--plot", "scaling.png"],
     "initialisation": ["--sets", "digits"],
 }
@@ -85,11 +86,13 @@ def test_startup_times_import_compile_and_prediction(runs):
     assert {"mindvit", "tutorial"} == set(results["compile training step"])
 
 
-def test_memory_and_input_pipeline_name_everyone(runs):
+def test_memory_and_the_reading_of_images_name_everyone(runs):
     assert {name: row["peak_mib"] > 50 for name, row in runs["memory"][2]["results"].items()} == {
         "mindvit": True, "tutorial": True}
     assert {name for name, row in runs["input_pipeline"][2]["results"].items() if row["images_per_second"] > 0} == {
         "mindvit", "pillow_threads", "pillow_processes"}
+    assert {name for name, row in runs["check_data"][2]["results"].items() if row["images_per_second"] > 0} == {
+        "check_data", "pil_verify", "pil_decode", "pil_eighth"}
 
 
 def test_activations_compares_with_the_formula(runs):
