@@ -147,6 +147,9 @@ def test_every_layout_of_training_is_taken(images, counts, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"data: {counts}\n") and "broken: none\nodd: none\n" in printed
     assert "everything is in runs/check-data: " in printed
+    os.chdir("data")
+    assert main(["check-data", ".", "--out", "../again"]) == 0
+    assert capsys.readouterr().out.startswith(f".: {counts}\n") and read("odd.csv", "../again") == []
 
 
 @pytest.mark.parametrize("paths", [

@@ -1,6 +1,8 @@
 """What one image file is: read as training reads it, with its size, what is odd about it, and what tells copies."""
 
+import contextlib
 import hashlib
+import threading
 
 import numpy as np
 from PIL import Image
@@ -12,6 +14,7 @@ from mindvit.data.images import MANY_PIXELS, ORIENTATION, image_in, plain_jpeg, 
 TINY, LONG = 32, 4  # pixels of a side; how often the shorter side goes into the longer
 LOOK = np.dtype([("width", np.uint32), ("height", np.uint32), ("odd", np.uint32), ("digest", np.uint64, 2),
                  ("hash", np.uint64)])
+ONE_AT_A_TIME = threading.Lock()  # the largest images, of which each takes up to 3 GB
 UNREAD = "HEIC or AVIF, for which training refuses the whole folder"
 # What is odd about an image: the words, and a test of it, its (width, height) and its path.
 ODD = {
@@ -49,13 +52,19 @@ def look(path):
     digest = np.frombuffer(hashlib.sha1(data, usedforsecurity=False).digest()[:16], np.uint64)
     if plain := plain_jpeg(data, SIDE):
         size, image = plain
-        small, odd = image, odd_bits(image, size, path)
+        small, odd = shrunk(image), odd_bits(image, size, path)
     else:
         with image_in(data, path) as image:
             size = image.size
-            small = sized_rgb(image, least=SIDE)
+            with ONE_AT_A_TIME if size[0] * size[1] > MANY_PIXELS else contextlib.nullcontext():
+                small = shrunk(sized_rgb(image, least=SIDE))
             odd = odd_bits(image, size, path)
-    return (*size, odd, digest, 0), small.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return (*size, odd, digest, 0), small
+
+
+def shrunk(image):
+    """What is hashed of an image."""
+    return image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
 
 
 def odd_bits(image, size, path):

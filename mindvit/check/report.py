@@ -159,9 +159,16 @@ class Looked:
             mine = np.flatnonzero(self.readable & (self.label == label))
             some = mine[self.split[mine] == self.split[mine][:1]]  # training images, if it has any
             some = some[np.unique(np.linspace(0, len(some) - 1, COLUMNS).round().astype(int))] if len(some) else some
-            images = (decode(read_bytes(self.files[i]), self.files[i], least=TILE) for i in some)
+            images = [small_image(self.files[i]) for i in some]
             yield (label, self.classes[label], ", ".join(f"{count:,} {WORDS[split]}" for split, count in zip(
-                self.splits, self.counts[:, label])), list(images))
+                self.splits, self.counts[:, label])), images)
+
+
+def small_image(path):
+    """An image that fits into a tile."""
+    image = decode(read_bytes(path), path, least=TILE)
+    image.thumbnail((TILE, TILE))
+    return image
 
 
 def look_through(sets):
@@ -197,12 +204,12 @@ def odd_files(looked, root):
 
     for parent, folders, files in os.walk(root, onerror=closed):
         hidden = [name for name in folders + files if name.startswith(".")]
-        found += [("hidden, left out", os.path.join(parent, name)) for name in hidden]
+        found += [("hidden, left out", str(pathlib.Path(parent, name))) for name in hidden]
         folders[:] = sorted({*folders} - {*hidden, *(["infer"] if pathlib.Path(parent) == root else [])})
-        for name in sorted({*files} - {*hidden}):
-            if (path := os.path.join(parent, name)) not in known:
-                found.append(("image outside the class folders, left out" if is_image(pathlib.Path(name)) else
-                              "no image by its suffix, left out", path))
+        for path in sorted(pathlib.Path(parent, name) for name in {*files} - {*hidden}):
+            if str(path) not in known:
+                found.append(("image outside the class folders, left out" if is_image(path) else
+                              "no image by its suffix, left out", str(path)))
     return found
 
 
