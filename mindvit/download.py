@@ -5,7 +5,6 @@ import errno
 import filecmp
 import functools
 import gzip
-import hashlib
 import itertools
 import lzma
 import os
@@ -26,6 +25,7 @@ from typing import IO, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
+from mindvit import files
 from mindvit.files import StrPath, in_use, put, temporary_folder
 
 IMAGENET_SUBSET_URL = ("https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
@@ -380,13 +380,8 @@ def mismatch(path, size, sha256):
         return "it is empty"
     if begin.lstrip().lower().startswith((b"<!doctype html", b"<html")) and path.suffix not in (".html", ".htm"):
         return "it is a web page"
-    if sha256 is not None:
-        digest = hashlib.sha256()
-        with open(path, "rb") as stream:
-            for block in iter(functools.partial(stream.read, 1 << 20), b""):
-                digest.update(block)
-        if digest.hexdigest() != sha256.lower():
-            return f"its SHA-256 is {digest.hexdigest()} instead of {sha256}"
+    if sha256 is not None and (digest := files.sha256(path)) != sha256.lower():
+        return f"its SHA-256 is {digest} instead of {sha256}"
     return None
 
 

@@ -1,6 +1,7 @@
 """Writing files so that nobody ever sees half of one, and no two runs write the same."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -39,18 +40,67 @@ def alive(process):
 
 
 @contextlib.contextmanager
-def replacing(path: StrPath) -> Iterator[pathlib.Path]:
-    """Yields a temporary path beside `path`, with its suffix, and renames it to `path` when the block succeeds and its
-    content is on the disk."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_dead(path.parent)
-    temporary = path.with_name(f".{path.stem}.{HOST}-{os.getpid()}{path.suffix}")
+def explained(path: pathlib.Path, size: int = 0) -> Iterator[None]:
+    """Says in one sentence why a file, or a folder, cannot be written in the block.
+
+    Args:
+        path: what is written.
+        size: its bytes, where they are known.
+
+    Raises:
+        OSError: of the kind that fits, with the sentence alone.
+    """
     try:
-        yield temporary
-        put(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        told = re.search(r"\(os error (\d+)\)", str(error))  # by safetensors, whose error is no OSError
+        number = error.errno if isinstance(error, OSError) else told and int(told[1])
+        if not number:
+            raise
+        room = ""
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free"
+            room = f" (it takes {size / 1e6:.1f} MB, {free})" if size else f" ({free})"
+        before = "; what was there before stays" if os.path.isfile(path) else ""
+        kind = type(OSError(number, ""))
+        raise kind(f"{path} cannot be written: {os.strerror(number)}{room}{before}") from error
+
+
+def check_writable(path: StrPath) -> None:
+    """Asks, before the work whose result it takes, whether a file can be written; makes nothing.
+
+    Raises:
+        OSError: it cannot.
+    """
+    path = pathlib.Path(path)
+    with explained(path):
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} cannot be written: it is a folder")
+        parent = next(parent for parent in path.absolute().parents if parent.exists())
+        if not parent.is_dir():
+            raise NotADirectoryError(f"{path} cannot be written: {parent} is a file, no folder")
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+
+
+@contextlib.contextmanager
+def replacing(path: StrPath, size: int = 0) -> Iterator[pathlib.Path]:
+    """Yields a temporary path beside `path`, with its suffix, and renames it to `path` when the block succeeds and its
+    content is on the disk.
+
+    Raises:
+        OSError: see `explained`.
+    """
+    path = pathlib.Path(path)
+    with explained(path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead(path.parent)
+        temporary = path.with_name(f".{path.stem}.{HOST}-{os.getpid()}{path.suffix}")
+        try:
+            yield temporary
+            put(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def put(source, target):
@@ -106,6 +156,15 @@ def in_use(path: StrPath, by: str, wait: bool = False) -> Iterator[None]:
         with contextlib.suppress(PermissionError):  # Windows removes no open file
             os.unlink(path)  # while it is held; who opened it before finds that it has no name any more
         lock.release()
+
+
+def sha256(path: StrPath) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(functools.partial(file.read, 1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_json(value, path):

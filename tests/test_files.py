@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -10,7 +12,8 @@ import sys
 
 import pytest
 
-from mindvit.files import HOST, in_use, replacing, temporary_folder, write_json
+import mindvit
+from mindvit.files import HOST, check_writable, in_use, replacing, sha256, temporary_folder, write_json
 
 KILLED = """
 import os
@@ -98,3 +101,119 @@ def test_json_is_written_as_people_read_it(tmp_path):
     write_json(value, tmp_path / "a.json")
     text = (tmp_path / "a.json").read_bytes().decode("utf-8")
     assert json.loads(text) == value and "\u732b" in text and text.endswith("}\n")
+
+
+WRITERS = """
+import sys
+
+import numpy as np
+from safetensors.numpy import save_file
+from tiny import TINY
+
+from mindvit import ViT, save_weights
+from mindvit.files import replacing, write_json
+
+folder, limit = sys.argv[1], int(sys.argv[2])
+if limit:
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+network = ViT(**{**TINY, "mlp_dim": 20_000})
+for name in ("state.safetensors", "last.ckpt", "records.json"):
+    try:
+        if name == "records.json":
+            write_json(list(range(10**6)), f"{folder}/{name}")
+        elif name == "last.ckpt":
+            save_weights(network, f"{folder}/{name}")
+        else:
+            with replacing(f"{folder}/{name}", 8 * 10**6) as temporary:
+                save_file({"x": np.zeros(10**6)}, temporary)
+    except OSError as error:
+        print(error)
+"""
+
+
+def refused_writes(folder, limit=0):
+    """What three writers say, in a process whose files may have so many bytes; what was there stays, alone."""
+    names = ("state.safetensors", "last.ckpt", "records.json")
+    for name in names:
+        pathlib.Path(folder, name).write_text("whole")
+    paths = [str(pathlib.Path(__file__).parent), str(pathlib.Path(mindvit.__file__).parents[1])]
+    done = subprocess.run([sys.executable, "-c", WRITERS, str(folder), str(limit)], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "GLOG_v": "3"})
+    assert not done.stderr and sorted(os.listdir(folder)) == sorted(names)
+    assert all(pathlib.Path(folder, name).read_text() == "whole" for name in names)
+    return done.stdout.splitlines()
+
+
+def test_a_file_that_may_not_grow_leaves_what_was_there_and_one_sentence(tmp_path):
+    lines = refused_writes(tmp_path, 10**6)
+    assert len(lines) == 3 and all(line.endswith("; what was there before stays") for line in lines)
+    assert re.fullmatch(rf"{tmp_path}/state.safetensors cannot be written: File too large \(it takes 8.0 MB, "
+                        r"[\d.]+ MB are free\); what was there before stays", lines[0])
+    assert lines[1].startswith(f"{tmp_path}/last.ckpt cannot be written: File too large (it takes 10.")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 2 MB, where this process may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not shutil.which("mount") or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder],
+                                                   capture_output=True).returncode:
+        pytest.skip("mounting needs the rights of root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_leaves_what_was_there_and_one_sentence(small_disk):
+    lines = refused_writes(small_disk)
+    assert re.fullmatch(rf"{small_disk}/state.safetensors cannot be written: No space left on device \(it takes "
+                        r"8.0 MB, 2.1 MB are free\); what was there before stays", lines[0])
+    assert len(lines) == 3 and all("No space left on device (" in line for line in lines)
+
+
+def refused(path, reason):
+    with pytest.raises(OSError, match=f"^{re.escape(str(path))} cannot be written: .*{reason}$"):
+        check_writable(path)
+
+
+def test_what_takes_no_file_is_known_before_the_work():
+    pathlib.Path("taken").touch()
+    refused("taken/a.json", "taken is a file, no folder")
+    refused("taken/b/a.json", "taken is a file, no folder")
+    refused(".", "it is a folder")
+    refused("a" * 300, "File name too long")
+    refused(f"{'a' * 300}/a.json", "File name too long")
+    check_writable("new/folder/a.json")
+    assert os.listdir() == ["taken"]
+
+
+def test_a_disk_that_takes_no_file_is_known_before_the_work(small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    refused(small_disk / "a.json", "Read-only file system")
+    refused(small_disk / "new" / "a.json", "Read-only file system")
+
+
+def test_somebody_elses_folder_is_known_before_the_work(tmp_path):
+    code = ("import os, sys; from mindvit.files import check_writable; os.getuid() or os.setuid(65534); "
+            "check_writable(sys.argv[1])")
+    tmp_path.chmod(0o555)
+    for part in (tmp_path.parent, tmp_path.parent.parent):  # pytest's are for their owner alone
+        part.chmod(part.stat().st_mode | 0o055)
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.json"], capture_output=True, text=True)
+    assert done.stderr.endswith(f"PermissionError: {tmp_path}/a.json cannot be written: Permission denied\n")
+
+
+def test_a_link_is_replaced_and_not_followed_and_a_linked_folder_is(tmp_path, small_disk):
+    (tmp_path / "kept.json").write_text("kept")
+    os.symlink(tmp_path / "kept.json", "link.json")
+    write_json(1, "link.json")
+    assert not os.path.islink("link.json") and (tmp_path / "kept.json").read_text() == "kept"
+    os.symlink(small_disk, "run")  # on another device
+    write_json(1, "run/a.json")
+    assert os.listdir(small_disk) == ["a.json"]
+
+
+def test_the_sha256_of_a_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

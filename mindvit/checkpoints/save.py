@@ -128,7 +128,7 @@ def save_weights(network: ViT, path: StrPath, format: str = "mindspore") -> list
     for file, content in beside.items():
         if file.exists() and file.read_text(encoding="utf-8") != content:
             raise FileExistsError(f"{file} is there and does not describe this network; choose an empty folder")
-    with replacing(path) as temporary:
+    with replacing(path, sum(array.nbytes for array in arrays.values())) as temporary:
         names = network.class_names or []
         named = names and names != list(index2label().values())  # 1,000 without names are ImageNet's
         if writing.marked and (named or needs_marks(network, library)):

@@ -1,8 +1,10 @@
 """MindSpore's .ckpt."""
 
 import binascii
+import logging
 import math
 import mmap
+import pathlib
 
 import mindspore as ms
 
@@ -119,5 +121,11 @@ def read_ckpt(path):
 
 def write_ckpt(path, arrays):
     """Writes {name: array} with a checksum, as mindspore.save_checkpoint does."""
-    ms.save_checkpoint([{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()], str(path),
-                       crc_check=True)
+    path, disabled = pathlib.Path(path), logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # what MindSpore logs beside the error it raises
+    try:
+        ms.save_checkpoint([{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()], str(path),
+                           crc_check=True)
+    finally:
+        logging.disable(disabled)
+        path.with_suffix(".tmp").unlink(missing_ok=True)  # which it leaves where the disk is full
