@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 import os
+import tempfile
 from typing import Any
 
 import mindspore as ms
@@ -55,6 +56,23 @@ def choose_target(device_target):
     if device_target != "auto":
         return device_target
     return next(target for target in ("Ascend", "GPU", "CPU") if available(target))
+
+
+@functools.cache
+def dumps():
+    """A folder, removed when the process ends, for what MindSpore leaves where somebody works: rank_0 of a graph that
+    it could not compile, and rewritten_network."""
+    return tempfile.TemporaryDirectory(prefix="mindvit-")
+
+
+def mixed_precision(network, amp_level):
+    """`mindspore.amp.auto_mixed_precision`, which at O1 writes the network's rewritten code into the current folder."""
+    before = os.getcwd()
+    os.chdir(dumps().name)
+    try:
+        return ms.amp.auto_mixed_precision(network, amp_level)
+    finally:
+        os.chdir(before)
 
 
 def check_ascend_options(target, mode, amp_level, options):
@@ -130,6 +148,7 @@ def use_device(device_target: str = "auto", amp_level: str | None = None, data_s
         raise ValueError(f"amp_level is {amp_level}, for which MindSpore's CPU lacks operators; take O0, or O2 to try "
                          "float16 here")
     check_ascend_options(device_target, mode, amp_level, options)
+    os.environ.setdefault("MS_OM_PATH", dumps().name)
     kernels.flash_attention = bool(options.get("flash_attention"))
     if "overflow_mode" in options:  # read when the device starts
         os.environ["MS_ASCEND_CHECK_OVERFLOW_MODE"] = f"{options['overflow_mode'].upper()}_MODE"
@@ -197,11 +216,11 @@ def build_model(network: nn.Cell, device: Device, loss: nn.Cell | None = None, o
         notice_pynative()
     if optimizer is None:  # Model casts for mixed precision only when it trains
         if device.amp_level != "O0":
-            network = ms.amp.auto_mixed_precision(network, device.amp_level)
+            network = mixed_precision(network, device.amp_level)
         return Model(network, loss_fn=loss, metrics=metrics)
 
     def cast(cell):
-        return cell if device.amp_level == "O0" else ms.amp.auto_mixed_precision(cell, device.amp_level)
+        return cell if device.amp_level == "O0" else mixed_precision(cell, device.amp_level)
 
     forward = WithTeacher(cast(network), loss, cast(teacher)) if teacher else nn.WithLossCell(cast(network), loss)
     step = TrainStep(forward, optimizer, scaler=loss_scaler(loss_scale, device), **options)

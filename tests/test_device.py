@@ -1,5 +1,7 @@
 """The device with its reason, and mixed precision on it."""
 
+import contextlib
+import dataclasses
 import os
 import re
 from typing import get_args
@@ -7,7 +9,7 @@ from typing import get_args
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 from tiny import TINY, images
 
 from mindvit import Attention, ViT, build_model, device, kernels, use_device
@@ -124,3 +126,19 @@ def test_levels_that_the_cpu_cannot_compute_are_refused(level, capsys):
         use_device("CPU", level)
     assert main(["eval", "--checkpoint", "x.ckpt", "--amp_level", level, "--device_target", "CPU"]) == 2
     assert f"mindvit eval: amp_level is {level}, " in capsys.readouterr().err
+
+
+class Wrong(nn.Cell):
+    """Shapes that do not fit, which shows when the graph is compiled."""
+
+    def construct(self, images):
+        return ops.matmul(images, images)
+
+
+def test_mindspore_leaves_no_folder_where_somebody_works():
+    device = use_device("CPU")
+    with pytest.raises(RuntimeError, match="analyze_fail.ir"):
+        build_model(Wrong().set_train(False), device).predict(ms.ops.ones((1, 3, 4, 5)))
+    with contextlib.suppress(TypeError):  # MindSpore 2.10 cannot rewrite all of mindvit's cells
+        build_model(ViT(**TINY).set_train(False), dataclasses.replace(device, amp_level="O1"))
+    assert os.listdir() == []
