@@ -32,7 +32,8 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "scikit-image", "ruff", "mypy"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "scikit-image", "ruff", "mypy",
+                 "ckpt-chaos==0.1.8"],
         # other libraries' models, for the tests marked `libraries`
         "libraries": ["transformers", "torch==2.13.0", "vit-pytorch"],
     },

@@ -66,20 +66,22 @@ def explained(path: pathlib.Path, size: int = 0) -> Iterator[None]:
         raise kind(f"{path} cannot be written: {os.strerror(number)}{room}{before}") from error
 
 
-def check_writable(path: StrPath) -> None:
-    """Asks, before the work whose result it takes, whether a file can be written; makes nothing.
+def check_writable(path: StrPath, folder: bool = False) -> None:
+    """Asks, before the work whose result it takes, whether a file, or a folder with files, can be written there; makes
+    nothing.
 
     Raises:
         OSError: it cannot.
     """
     path = pathlib.Path(path)
     with explained(path):
-        if path.is_dir():
+        if path.is_dir() and not folder:
             raise IsADirectoryError(f"{path} cannot be written: it is a folder")
-        parent = next(parent for parent in path.absolute().parents if parent.exists())
-        if not parent.is_dir():
-            raise NotADirectoryError(f"{path} cannot be written: {parent} is a file, no folder")
-        with tempfile.TemporaryFile(dir=parent):
+        around = (path.absolute(), *path.absolute().parents)[not folder:]
+        nearest = next(parent for parent in around if parent.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(f"{path} cannot be written: {nearest} is a file, no folder")
+        with tempfile.TemporaryFile(dir=nearest):
             pass
 
 

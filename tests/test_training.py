@@ -41,8 +41,8 @@ def job(digits, out, **changes):
 @pytest.mark.parametrize("amp_level", ["O0", "O2"])
 def test_training_leaves_a_run_folder_and_the_loss_falls(digit_folder, tmp_path, amp_level):
     results = train(job(digit_folder, tmp_path / "run", amp_level=amp_level))
-    names = {"best.ckpt", "last.ckpt", "state.safetensors", "classes.txt", "config.yaml", "metrics.csv", "metrics.json",
-             "curves.png"}
+    names = {"best.ckpt", "last.ckpt", "state.safetensors", "state-previous.safetensors", "SHA256SUMS", "classes.txt",
+             "config.yaml", "metrics.csv", "metrics.json", "curves.png"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == names
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))

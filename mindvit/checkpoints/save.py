@@ -16,7 +16,7 @@ from mindvit.checkpoints.checkpoint import Checkpoint
 from mindvit.checkpoints.formats import WRITERS
 from mindvit.checkpoints.libraries import LIBRARIES, written_formats
 from mindvit.checkpoints.load import MARKS, NAMED, LoadReport, write_marks
-from mindvit.files import StrPath, replacing
+from mindvit.files import StrPath, check_writable, replacing
 from mindvit.imagenet import index2label
 from mindvit.models import ViT
 
@@ -109,6 +109,7 @@ def save_weights(network: ViT, path: StrPath, format: str = "mindspore") -> list
         ValueError: unknown format, a path whose suffix is not the format's, or something in the network that the
             library cannot compute.
         FileExistsError: a config.json with other content lies where the new one belongs.
+        OSError: the file cannot be written; what was there before stays.
 
     Example:
         >>> save_weights(create_model("vit_t_16", activation="gelu", norm_eps=1e-6), "for_timm", format="timm")
@@ -157,12 +158,13 @@ def convert_weights(source: StrPath, target: StrPath, format: str,
         (LoadReport, list[str]): what was read and assumed, and what `save_weights` returns.
 
     Raises:
-        FileNotFoundError, FileExistsError, ValueError: see `from_checkpoint` and `save_weights`.
+        FileNotFoundError, FileExistsError, OSError, ValueError: see `from_checkpoint` and `save_weights`.
 
     Example:
         >>> report, remarks = convert_weights("vit_tiny_patch16_224.safetensors", "vit.ckpt", "mindspore")
         >>> report.format, remarks
         ('timm', [])
     """
+    check_writable(target, folder=os.path.isdir(target))
     network = from_checkpoint(source, **overrides)
     return network.load_report, save_weights(network, target, format)

@@ -6,7 +6,7 @@ from typing import Any
 from mindvit.config import EvalJob, check_job
 from mindvit.data import open_evaluation
 from mindvit.device import build_model, device_of
-from mindvit.files import write_json
+from mindvit.files import check_writable, write_json
 from mindvit.runtime.workers import workers
 from mindvit.training.loss import CrossEntropySmooth
 from mindvit.training.metrics import ACCURACIES, Confusion, measure, per_class, share, validation_metrics
@@ -27,6 +27,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there are no data, or no checkpoint.
+        OSError: json or confusion cannot be written.
         TypeError: it is no EvalJob.
         ValueError: no weights are given or they are broken, the head is not the checkpoint's, a class folder is none of
             its classes, or data, network, checkpoint or device do not fit.
@@ -41,6 +42,10 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     if not (job.checkpoint or job.model.pretrained):
         raise ValueError("there are no weights to evaluate; give --checkpoint FILE or --model.pretrained true")
     device = device_of(job)
+    if job.json and not workers.rank:
+        check_writable(job.json)
+    if job.confusion and not workers.rank:
+        check_writable(job.confusion, folder=True)
     network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
     check_head(network, job.checkpoint)
     use_preprocessing(network, job.data)

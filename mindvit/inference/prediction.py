@@ -12,7 +12,7 @@ from mindvit.config import PredictJob, check_job
 from mindvit.data import prepare_image, read_dataset
 from mindvit.data.transforms import opened
 from mindvit.device import build_model, choose_target, device_of
-from mindvit.files import write_json
+from mindvit.files import check_writable, write_json
 from mindvit.visualize import show_result
 from mindvit.zoo import BROKEN, build_network, check_head, image_size, use_preprocessing
 
@@ -109,6 +109,7 @@ def predict(job: PredictJob) -> list[dict]:
 
     Raises:
         FileNotFoundError: a path, or the checkpoint, is absent.
+        OSError: out or json cannot be written.
         TypeError: it is no PredictJob.
         ValueError: no weights are given, or network, checkpoint or device do not fit.
 
@@ -123,6 +124,9 @@ def predict(job: PredictJob) -> list[dict]:
         raise ValueError("there are no weights to predict with; give --checkpoint FILE or --model.pretrained true")
     if not job.paths:
         raise ValueError("there is nothing to predict; give images or folders")
+    check_writable(job.out, folder=True)
+    if job.json:
+        check_writable(job.json)
     files = [str(file) for path in job.paths for file in read_dataset(path)[0]]
     few = len(files) <= FEW_IMAGES and choose_target(job.device_target) == "CPU"
     device = device_of(job, "pynative" if few else "graph")

@@ -21,7 +21,7 @@ from mindvit.config import ShowBatchJob, TrainJob, check_job
 from mindvit.data import open_splits, train_transform
 from mindvit.data.transforms import split_augment
 from mindvit.device import build_model, device_of
-from mindvit.files import in_use, replacing, write_json
+from mindvit.files import check_writable, in_use, replacing, sha256, write_json
 from mindvit.kernels import separate_dropouts
 from mindvit.optim.distillation import DISTILLATIONS, TaughtLoss, Teacher
 from mindvit.optim.groups import freeze
@@ -42,22 +42,26 @@ from mindvit.training.callbacks import (
 from mindvit.training.loss import LOSSES, CountedLoss
 from mindvit.training.metrics import accuracies, measure, share, validation_metrics
 from mindvit.training.state import (
+    PREVIOUS,
     STATE,
     Progress,
     SaveState,
     check_same,
+    check_space,
     load_state,
     read_progress,
     save_interval,
     settings_of,
+    settle,
     take_place,
+    whole_state,
 )
 from mindvit.training.wrong import REWINDS, StopAtChance, StopWhenWrong, WentWrong
 from mindvit.visualize import save_batch, save_curves
 from mindvit.zoo import build_network, check_channels, check_head, image_size, use_preprocessing
 
 # of a finished epoch
-RESULTS = (STATE, "best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png", "skipped.csv")
+RESULTS = (STATE, PREVIOUS, "best.ckpt", "last.ckpt", "metrics.csv", "metrics.json", "curves.png", "skipped.csv")
 LOCK = ".lock"  # in a run folder, held by the run
 CONFIG_HEADER = "# mindvit train --config with this file repeats the run\n"
 
@@ -74,6 +78,7 @@ def new_run_folder(path, default):
 
     Raises:
         FileExistsError: it holds a run; the message names the next free folder.
+        OSError: it cannot be written.
     """
     if path == "auto":
         for folder in numbered(default):
@@ -83,6 +88,7 @@ def new_run_folder(path, default):
             except FileExistsError:
                 continue
     folder = pathlib.Path(path)
+    check_writable(folder, folder=True)
     found = [name for name in RESULTS if (folder / name).exists()]
     config = folder / "config.yaml"
     if config.exists() and not config.read_text(encoding="utf-8", errors="replace").startswith(CONFIG_HEADER):
@@ -91,7 +97,7 @@ def new_run_folder(path, default):
         found.append("classes.txt")
     if found:
         free = next(name for name in numbered(folder) if not name.exists())
-        go_on = "add --resume auto to go on with it, or " if STATE in found else ""
+        go_on = "add --resume auto to go on with it, or " if found[0] in (STATE, PREVIOUS) else ""
         raise FileExistsError(f"{folder} already holds a run ({found[0]}); {go_on}use --out {free}, --out auto for the "
                               "next free name, or remove the folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,20 +109,19 @@ def find_state(job):
 
     Raises:
         FileNotFoundError: the run to go on from has no state.
-        ValueError: to go on automatically, the run folder must have a name.
+        ValueError: to go on automatically, the run folder must have a name; or all states are damaged.
     """
     if job.resume is None:
         return None, None
     if job.resume != "auto":
-        state = pathlib.Path(job.resume) / STATE
-        if not state.is_file():
-            raise FileNotFoundError(f"there is no {state} to resume from; name a run's folder, or auto for that of "
-                                    "--out")
+        if not (state := whole_state(pathlib.Path(job.resume))):
+            raise FileNotFoundError(f"there is no {pathlib.Path(job.resume) / STATE} to resume from; name a run's "
+                                    "folder, or auto for that of --out")
         return state, None
     if job.out == "auto":
         raise ValueError("--resume auto goes on in the folder of --out; name it, or give --resume FOLDER")
-    state = pathlib.Path(job.out) / STATE
-    return (state, state.parent) if state.is_file() else (None, None)
+    state = whole_state(pathlib.Path(job.out))
+    return (state, state.parent) if state else (None, None)
 
 
 def numbered(path):
@@ -182,7 +187,7 @@ def show_batch(job: ShowBatchJob) -> None:
         job (ShowBatchJob): the training, and the picture to write.
 
     Raises:
-        FileNotFoundError, ValueError: as `train` raises them.
+        FileNotFoundError, OSError, ValueError: as `train` raises them.
 
     Example:
         >>> model = ModelConfig("vit_t_16", image_size=32, overrides={"num_layers": 1})
@@ -192,6 +197,7 @@ def show_batch(job: ShowBatchJob) -> None:
     check_job(job, ShowBatchJob, "show_batch")
     if pathlib.Path(job.out).suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ValueError(f"out is {job.out}; name a picture, for example batch.png")
+    check_writable(job.out)
     ms.set_seed(job.train.seed)
     sets, network = open_training(job)
     images, targets = next(sets["train"].run().create_tuple_iterator(num_epochs=1, output_numpy=True))
@@ -244,6 +250,7 @@ def train(job: TrainJob) -> dict:
     Raises:
         FileExistsError: the run folder holds a run, or another run trains in it.
         FileNotFoundError: there are no data.
+        OSError: the run folder cannot be written, or has no room for the checkpoints.
         TypeError: it is no TrainJob.
         KeyboardInterrupt: somebody stopped it; the message says what is saved.
         ValueError: there is one class; data, network, checkpoint or device do not fit; or the numbers went wrong, as
@@ -279,6 +286,9 @@ def run_training(job, device, held, start, rewinds):
         WentWrong: with the run `folder`, and the number of `rewinds` before.
     """
     ms.set_seed(job.train.seed)
+    out = pathlib.Path(TrainJob.out).parent if job.out == "auto" else pathlib.Path(job.out)
+    if not workers.rank:
+        check_writable(out, folder=True)
 
     sets, network = open_training(job)
     separate_dropouts(network, workers.rank)
@@ -324,6 +334,7 @@ def run_training(job, device, held, start, rewinds):
         ds.config.set_fast_recovery(False)  # else the order is the same, and the crops are not
         train_set.set_init_step(progress_made.steps // (steps if device.data_sink else 1))
     if not workers.rank:
+        check_space(out, model.step, network)
         folder = folder or new_run_folder(job.out, TrainJob.out)  # now, when nothing can be refused any more
         held.enter_context(in_use(folder / LOCK, f"another run trains in {folder}; wait until it ends, or use --out "
                                                  f"{next(name for name in numbered(folder) if not name.exists())}"))
@@ -348,8 +359,19 @@ def run_training(job, device, held, start, rewinds):
     if state:
         for record in progress_made.records:
             keep.is_best(record)
-        if state.parent != folder and keep.best and not workers.rank:
-            shutil.copyfile(state.with_name("best.ckpt"), folder / "best.ckpt")
+        best = state.with_name("best.ckpt")
+        if keep.best and saved.best and not (best.is_file() and sha256(best) == saved.best):
+            if progress_made.steps == steps * job.train.epochs:
+                raise ValueError(f"{best} is damaged, or of another epoch than {state} says, and no epoch is left to "
+                                 "make another; take last.ckpt, or train more epochs with --resume.override true")
+            print(f"{best} is of a later epoch than {state}, or damaged; the best of the epochs to come replaces it",
+                  flush=True)
+            keep.best = None
+        if not workers.rank and state.parent == folder:
+            settle(state)
+        elif not workers.rank and keep.best:
+            with replacing(folder / "best.ckpt") as path:
+                shutil.copyfile(best, path)
         print(f"{state}: goes on from step {progress_made.steps} of {steps * job.train.epochs}", flush=True)
     try:
         done = progress_made.steps // steps

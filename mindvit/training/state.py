@@ -1,11 +1,13 @@
-"""The whole state of a training in one file, so that a killed run goes on bit for bit."""
+"""The whole state of a training in one file, and the one before, so that a killed run goes on bit for bit."""
 
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import random
 import re
+import shutil
 import time
 from typing import Any
 
@@ -17,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mindvit.config import TrainJob
-from mindvit.files import replacing
+from mindvit.files import replacing, sha256
 from mindvit.kernels import dropout_states
 from mindvit.optim.distillation import Teacher
 from mindvit.optim.step import TrainStep
@@ -25,7 +27,8 @@ from mindvit.runtime.signals import asked
 from mindvit.runtime.workers import workers
 from mindvit.training.wrong import WentWrong
 
-STATE = "state.safetensors"
+STATE, PREVIOUS = "state.safetensors", "state-previous.safetensors"
+SUMS = "SHA256SUMS"  # of both, as sha256sum -c reads it: a state whose hash it does not have is damaged
 # What may be another when a run goes on: it changes nothing in the weights.
 FREE = ("out", "resume", "resume_override", "ckpt_dir", "distributed", "data.max_skipped", "data.strict",
         "train.log_every", "train.on_nan", "train.save_every")
@@ -43,6 +46,7 @@ class Progress:
         data: what DATA names: the number of images and the classes; the batches an epoch, the images that a batch has
             in all workers, and the number of workers.
         rewinds: how often it went back, each time with half the learning rate; see `train.on_nan`.
+        best: SHA-256 of the best.ckpt that goes with it; None where there is none, or an older version saved it.
     """
 
     steps: int
@@ -50,6 +54,7 @@ class Progress:
     settings: dict[str, Any]
     data: dict[str, Any]
     rewinds: int = 0
+    best: str | None = None
 
 
 def variables(step: TrainStep) -> dict[str, Parameter]:
@@ -72,15 +77,82 @@ def broken(step: TrainStep) -> str | None:
 
 
 def save_state(path: pathlib.Path, step: TrainStep, progress: Progress) -> None:
-    """Writes a state: the file is whole or not there."""
+    """Writes a state, whole or not at all, and keeps the one before; both stand in SHA256SUMS before either is renamed,
+    so that a kill at any point leaves one that is known to be whole."""
     arrays = {name: np.array(parameter.asnumpy(), order="C") for name, parameter in variables(step).items()}
     generator: Any = np.random.get_state()
     arrays["random.numpy"] = generator[1]
     arrays["random.mindspore"] = ms.get_rng_state().asnumpy()
+    best = path.with_name("best.ckpt")
+    progress.best = sha256(best) if best.is_file() else None
     told = {**dataclasses.asdict(progress), "mindspore": ms.__version__, "python_random": random.getstate(),
             "numpy_random": [generator[0], *generator[2:]]}
-    with replacing(path) as temporary:
+    with replacing(path, sum(array.nbytes for array in arrays.values())) as temporary:
         save_file(arrays, temporary, {"mindvit": json.dumps(told)})
+        sums = {path.name: sha256(temporary)}
+        if path.is_file():
+            sums[PREVIOUS] = read_sums(path.parent).get(path.name) or sha256(path)
+        write_sums(path.parent, sums)
+        if path.is_file():
+            os.replace(path, path.with_name(PREVIOUS))
+
+
+def read_sums(folder: pathlib.Path) -> dict[str, str]:
+    """{name: SHA-256} of a folder's SHA256SUMS; empty where there is none."""
+    path = folder / SUMS
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (.+)$", text, re.MULTILINE)}
+
+
+def write_sums(folder, sums):
+    with replacing(folder / SUMS) as temporary:
+        temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8")
+
+
+def whole_state(folder: pathlib.Path) -> pathlib.Path | None:
+    """The newest state in a folder that is whole by SHA256SUMS, and a line on one that is not; None where there is
+    none.
+
+    Raises:
+        ValueError: none of them is whole.
+    """
+    found = [path for path in (folder / STATE, folder / PREVIOUS) if path.is_file()]
+    sums = read_sums(folder)
+    if found and not sums:
+        print(f"{folder / SUMS} is not there, or has no hash, so whether {found[0]} is damaged was not checked",
+              flush=True)
+        return found[0]
+    whole = next((path for path in found if sha256(path) in sums.values()), None)
+    if found and not whole:
+        raise ValueError(f"damaged, as {folder / SUMS} has another SHA-256: {', '.join(map(str, found))}; to train "
+                         "from the run's last weights, give its last.ckpt as --checkpoint and another --out")
+    if found and whole != found[0]:
+        print(f"{found[0]} is damaged, as {folder / SUMS} has another SHA-256; {whole} is taken", flush=True)
+    return whole
+
+
+def settle(state: pathlib.Path) -> None:
+    """Puts the state that a training goes on from in the place of a newer one that is damaged or was never there."""
+    digest, usual = sha256(state), state.with_name(STATE)
+    if (state, digest) != (usual, read_sums(state.parent).get(STATE)):
+        os.replace(state, usual)
+        write_sums(state.parent, {STATE: digest})
+
+
+def check_space(folder: pathlib.Path, step: TrainStep, network: nn.Cell) -> None:
+    """OSError where a disk is too small for a training's checkpoints: best.ckpt, last.ckpt, and while one of them is
+    written three states."""
+    def size(parameters):
+        return sum(parameter.size * parameter.itemsize for parameter in parameters)
+
+    needed = 3 * size(variables(step).values()) + 2 * size(network.get_parameters())
+    there = sum((folder / name).stat().st_size for name in (STATE, PREVIOUS, "best.ckpt", "last.ckpt")
+                if (folder / name).is_file())
+    disk = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if needed - there > (free := shutil.disk_usage(disk).free):
+        raise OSError(f"{folder} has {free / 1e6:.1f} MB free, and the checkpoints of this training take "
+                      f"{(needed - there) / 1e6:.1f} MB (three states, of which one is being written, best.ckpt and "
+                      "last.ckpt); make room, or name another --out")
 
 
 def read_progress(path: pathlib.Path) -> Progress:
