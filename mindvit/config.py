@@ -266,8 +266,8 @@ class TrainJob(RunConfig):
         model: the network
         train: the training
         checkpoint: weights to start from.
-        out: run folder for best.ckpt, last.ckpt, state.safetensors, classes.txt, metrics.csv, metrics.json and
-            curves.png; auto takes the first free of runs/train, runs/train-2 and so on.
+        out: run folder for best.ckpt, last.ckpt, state.safetensors and the state before it, classes.txt, metrics.csv,
+            metrics.json and curves.png; auto takes the first free of runs/train, runs/train-2 and so on.
         resume: auto goes on with the run in out, in the middle of an epoch, or begins it where there is none; or the
             folder of another run, whose state is taken.
         resume_override: go on although settings differ, with the new ones; --resume.override true.

@@ -77,12 +77,11 @@ def test_a_run_stops_and_names_the_last_good_state(digit_folder, poison, capsys)
 
 def test_weights_that_break_are_not_saved_as_a_state(digit_folder, poison, capsys):
     poison(0)
-    sgd = ["--train.optimizer", "sgd"]
-    assert main(words(digit_folder, "run", *sgd, lr="1e38")) == 2
+    assert main(words(digit_folder, "run", "--train.optimizer", "sgd", lr="1e38")) == 2
     assert re.fullmatch(r"mindvit train: the loss is \w+ at step 2 \(learning rate 1e\+38, loss scale none, gradient "
                         r"norm \w+, usually [\d.]+\)\. Nothing was saved before: begin again with a lower --train.lr, "
                         r"a warm-up or --train.clip_norm 1", error_of(capsys))
-    assert main(words(digit_folder, "run", *sgd, epochs=1)) == 0  # the folder is free
+    assert {path.name for path in pathlib.Path("run").iterdir()} == {"config.yaml", "classes.txt"}
     weight = Parameter(Tensor(np.ones(3, np.float32)), "weight")
     step = TrainStep(nn.ParameterUpdate(weight), nn.SGD([weight]))
     saver = SaveState(pathlib.Path("state.safetensors"), step, Progress(7, [], {}, {}), 1, 1, 0)
