@@ -15,6 +15,9 @@ DTYPES = {"Float32": "float32", "Float16": "float16", "BFloat16": BFLOAT16, "Flo
           **{f"{kind}{bits}": f"{kind.lower()}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)},
           **{f"{short}{bits}": f"{kind}{bits}" for short, kind in (("I", "int"), ("U", "uint"))
              for bits in (8, 16, 32, 64)}}
+MOST_ARRAYS = 20_000
+TOO_MANY = f"it holds more than {MOST_ARRAYS:,} arrays; a Vision Transformer with its optimizer has thousands"
+LONGEST_REASON = 1000  # characters of a message
 DAMAGED = "its checksum does not match its content; it is damaged"
 
 
@@ -52,16 +55,18 @@ def read_parts(path, parts):
     return data
 
 
+def as_numbers(data, dtype):
+    """The numbers in raw little-endian bytes."""
+    if dtype != BFLOAT16:
+        return data.view(dtype)
+    wide = data.view("<u2").astype(np.uint32)
+    wide <<= 16  # in its place, as the array may be most of the file
+    return wide.view(np.float32)
+
+
 def stored_bytes(path, dtype, shape, parts):
     """A StoredArray of the raw little-endian values that lie in `parts`."""
-
-    def read():
-        data = read_parts(path, parts)
-        if dtype == BFLOAT16:
-            return (data.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
-        return data.view(dtype).reshape(shape)
-
-    return StoredArray(tuple(shape), read)
+    return StoredArray(tuple(shape), lambda: as_numbers(read_parts(path, parts), dtype).reshape(shape))
 
 
 def checksum(names, content):
@@ -79,6 +84,7 @@ def readable(path):
         yield
     except Exception as error:  # hostile bytes make five parsers raise all kinds: struct, zlib, KeyError, MemoryError
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        reason = " ".join(reason.split())[:LONGEST_REASON]  # names in the file may be of any length, with line breaks
         raise ValueError(f"checkpoint {path}: {reason}{true_format(path)}") from error
 
 
