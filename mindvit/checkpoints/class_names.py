@@ -15,12 +15,18 @@ def class_names(path, network, told=None):
         path (str): the checkpoint.
         network (ViT): with its `load_report`.
         told (list of str, optional): the names in the checkpoint or in the library's config.json.
+
+    Raises:
+        ValueError: classes.txt is no text in UTF-8.
     """
     if network.load_report.replaced or not network.num_classes:
         return None
     file = pathlib.Path(path).parent / "classes.txt"
     if file.exists():
-        names = file.read_text(encoding="utf-8").splitlines()
+        try:
+            names = file.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise ValueError(f"{file} is not UTF-8 text; save it as UTF-8") from None
         if len(names) == network.num_classes:
             return names
         print(f"{file} names {len(names)} classes, the checkpoint has {network.num_classes}; the file is not used",

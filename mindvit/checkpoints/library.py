@@ -12,6 +12,7 @@ from mindvit.checkpoints.formats.stored import readable
 from mindvit.models.variants import VARIANTS
 from mindvit.preprocessing import Preprocessing
 
+LONGEST_JSON = 3_000_000  # bytes; Python needs twenty times as many to read it
 PAIR = ("weight", "bias")
 NORMS = ("patch_embedding.norm1.{p}", "patch_embedding.norm2.{p}",
          "transformer.layers.{i}.0.cell.0.{p}", "transformer.layers.{i}.1.cell.0.{p}", "norm.{p}")
@@ -195,6 +196,8 @@ def beside(path, name):
     if not path.exists():
         return {}
     with readable(path):
+        if (size := path.stat().st_size) > LONGEST_JSON:
+            raise ValueError(f"it has {size:,} bytes, more than the {LONGEST_JSON:,} that are read")
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it is not a JSON object")

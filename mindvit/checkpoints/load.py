@@ -11,6 +11,7 @@ from mindvit.checkpoints.checkpoint import BLOCK, Checkpoint
 from mindvit.checkpoints.formats import read_arrays
 from mindvit.checkpoints.formats.stored import StoredArray, listed, readable
 from mindvit.checkpoints.libraries import recognise
+from mindvit.checkpoints.library import LONGEST_JSON
 from mindvit.checkpoints.resize import adapt_channels, resize_kernel, resize_pos_embedding, square
 from mindvit.files import StrPath
 
@@ -59,13 +60,15 @@ def write_marks(marks):
     return np.frombuffer(json.dumps(marks, default=int).encode(), np.uint8)  # int: numpy's numbers
 
 
-def read_marks(array):
-    """The marks in an array of `write_marks`.
+def read_marks(stored):
+    """The marks in a stored array of `write_marks`.
 
     Raises:
         ValueError: it holds no marks.
     """
-    marks = json.loads(array.astype(np.uint8).tobytes())
+    if math.prod(stored.shape) > LONGEST_JSON:
+        raise ValueError(f"its entry {MARKS!r} has more than the {LONGEST_JSON:,} bytes that are read")
+    marks = json.loads(np.asarray(stored).astype(np.uint8).tobytes())
     if not (isinstance(marks, dict) and marks.keys() - {NAMED} == MARKED
             and all(isinstance(marks[name], dict) for name in MARKED)
             and isinstance(names := marks.get(NAMED, []), list) and all(isinstance(name, str) for name in names)):
@@ -87,7 +90,7 @@ def open_checkpoint(path, patch_size=None, input_channels=None):
     """
     stored = dict(read_arrays(path))
     with readable(path):
-        marks = read_marks(np.asarray(stored.pop(MARKS))) if MARKS in stored else {}
+        marks = read_marks(stored.pop(MARKS)) if MARKS in stored else {}
         library, sources, unknown = recognise(stored)
         for name in library.absent_if_empty:
             if name in sources and stored[sources[name][0]].shape[:1] == (0,):
@@ -118,7 +121,7 @@ def read_checkpoint(path: StrPath) -> tuple[dict[str, StoredArray], str]:
     """Reads a checkpoint of any known library.
 
     Args:
-        path (str): .ckpt, .safetensors, .npz, or with torch installed .pth, .pt and .bin. A pickle is never executed.
+        path (str): .ckpt, .safetensors, .npz, or PyTorch's .pth, .pt and .bin. A pickle is never executed.
 
     Returns:
         ({name of mindvit: array}, format): arrays have a `shape` and are read from the file by `np.asarray`; format

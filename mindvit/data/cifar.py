@@ -146,8 +146,9 @@ class Cifar100(Cifar10):
     _names_text, _names_pickle, _names_key = "fine_label_names.txt", "meta", "fine_label_names"
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Unpickler for numpy arrays and plain values; it looks up nothing else, so nothing else can run."""
+class PlainUnpickler(pickle._Unpickler):
+    """Unpickler for numpy arrays and plain values; it looks up nothing else, so nothing else can run. It is Python's
+    own, as the one in C makes as large a table as a few bytes of the file say."""
 
     _KNOWN = {
         ("numpy", "ndarray"): np.ndarray,

@@ -12,6 +12,7 @@ from mindvit.data.arrays import ArrayImages
 from mindvit.files import StrPath
 
 NAMES = "classes.txt"
+MOST_UNPACKED = 20  # times its size; MNIST's unpack to 5
 
 
 class Mnist(ArrayImages):
@@ -83,9 +84,13 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         ValueError: it is something else, or cut off.
     """
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        most = max(MOST_UNPACKED * path.stat().st_size, 2**20)
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            data = file.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read ({error}); download it again") from error
+    if len(data) > most:
+        raise ValueError(f"{path} unpacks to over {MOST_UNPACKED} times its size; images do not shrink like that")
     axes = data[3] if len(data) > 3 else 0
     start = 4 + 4 * axes
     if data[:3] != b"\0\0\x08" or not axes or len(data) < start:

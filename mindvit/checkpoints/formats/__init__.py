@@ -6,12 +6,11 @@ from mindvit.checkpoints.formats.ckpt import read_ckpt, write_ckpt
 from mindvit.checkpoints.formats.npz import read_npz
 from mindvit.checkpoints.formats.pth import read_pth
 from mindvit.checkpoints.formats.safetensors import read_safetensors, write_safetensors
-from mindvit.checkpoints.formats.stored import listed, readable
+from mindvit.checkpoints.formats.stored import MOST_ARRAYS, TOO_MANY, listed, readable
 
 READERS = {".ckpt": read_ckpt, ".safetensors": read_safetensors, ".npz": read_npz,
            ".pth": read_pth, ".pt": read_pth, ".bin": read_pth}
 WRITERS = {".ckpt": write_ckpt, ".safetensors": write_safetensors}
-MOST_ARRAYS = 50_000
 
 
 def read_arrays(path):
@@ -39,6 +38,5 @@ def read_arrays(path):
         if not arrays:
             raise ValueError("it holds no arrays")
         if len(arrays) > MOST_ARRAYS:
-            raise ValueError(f"it holds {len(arrays)} arrays; a Vision Transformer with its optimizer has thousands, "
-                             f"and more than {MOST_ARRAYS} are not read")
+            raise ValueError(TOO_MANY)
     return arrays

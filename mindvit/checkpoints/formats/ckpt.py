@@ -8,9 +8,10 @@ import pathlib
 
 import mindspore as ms
 
-from mindvit.checkpoints.formats.stored import DAMAGED, DTYPES, item_size, stored_bytes
+from mindvit.checkpoints.formats.stored import DAMAGED, DTYPES, MOST_ARRAYS, TOO_MANY, item_size, stored_bytes
 
 CHECKSUM_BLOCK = 1 << 24
+MOST_DIMENSIONS = 8
 
 
 def varint(data, at):
@@ -57,13 +58,15 @@ def read_value(data, span):
                     dims.append(entry)
                 elif part == 1:  # packed
                     at, end = entry
-                    while at < end:
+                    while at < end and len(dims) <= MOST_DIMENSIONS:
                         dim, at = varint(data, at)
                         dims.append(dim)
                 elif part == 2:
                     kind = text(data, entry)
                 elif part == 3:
                     content = entry
+                if len(dims) > MOST_DIMENSIONS:
+                    raise ValueError(f"an array in it has more than {MOST_DIMENSIONS} dimensions")
     if tag is None or kind is None or content is None:
         raise ValueError("an array in it lacks name, type or content")
     return tag, dims, kind, content
@@ -94,7 +97,9 @@ def read_ckpt(path):
     found = {}  # tag -> (dims, type, parts)
     last = None
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for number, span in fields(data, 0, check_crc(file, data)):
+        for count, (number, span) in enumerate(fields(data, 0, check_crc(file, data))):
+            if count == MOST_ARRAYS:
+                raise ValueError(TOO_MANY)
             if number != 1 or not isinstance(span, tuple):
                 raise ValueError("it is not a MindSpore checkpoint")
             tag, dims, kind, (start, end) = read_value(data, span)

@@ -1,10 +1,13 @@
 """Hugging Face's .safetensors."""
 
 import json
+import os
 
 import numpy as np
 
 from mindvit.checkpoints.formats.stored import DAMAGED, DTYPES, checksum, read_parts, stored_bytes
+
+LONGEST_HEADER = 2**21  # bytes, for about 20,000 arrays; Python needs twenty times as many to read it
 
 
 def unique(pairs):
@@ -24,10 +27,12 @@ def read_safetensors(path):
     """
     from safetensors import safe_open
 
-    with safe_open(path, framework="numpy"):
-        pass
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
+        if LONGEST_HEADER < length <= os.path.getsize(path):
+            raise ValueError(f"its header has {length:,} bytes, more than the {LONGEST_HEADER:,} that are read")
+        with safe_open(path, framework="numpy"):
+            pass
         header = json.loads(file.read(length), object_pairs_hook=unique)
     metadata = header.pop("__metadata__", {})
     arrays, parts = {}, {}
