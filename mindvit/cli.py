@@ -32,6 +32,7 @@ from mindvit.flags import (
     explain,
     filled,
     normal_words,
+    one_line,
     read_settings,
     recipe_names,
     with_recipes,
@@ -201,7 +202,7 @@ def main(args: list[str] | None = None) -> int:
     name = words[0] if words else ""
     if not name.startswith("-") and name not in commands:
         wrong = f"there is no command {name}{did_you_mean(name, commands)}" if name else "no command is given"
-        print(f"mindvit: {wrong} ({', '.join(commands)}; mindvit COMMAND --help tells more)", file=sys.stderr)
+        print(one_line(f"mindvit: {wrong} ({', '.join(commands)}; mindvit COMMAND --help tells more)"), file=sys.stderr)
         return 2
     if name == "show-batch" and words[1:] and not words[1].startswith("-"):
         words[1] = f"--config={words[1]}"
@@ -214,10 +215,10 @@ def main(args: list[str] | None = None) -> int:
         words, remarks = take_from_runs(with_recipes(words) if issubclass(job_of(name) or object, TrainJob) else words)
         options = parser.parse_args(words).get(name) or Namespace()
     except ArgumentError as error:
-        print(f"mindvit {name}: {explain(error.message, words, commands.get(name, parser))}", file=sys.stderr)
+        print(one_line(f"mindvit {name}: {explain(error.message, words, commands.get(name, parser))}"), file=sys.stderr)
         return 2
     except ValueError as error:
-        print(f"mindvit {name}: {error}", file=sys.stderr)
+        print(one_line(f"mindvit {name}: {error}"), file=sys.stderr)
         return 2
     for remark in remarks:
         print(remark, flush=True)
@@ -234,7 +235,7 @@ def main(args: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"mindvit {name}: {in_one_line(error)}", file=sys.stderr)
+        print(one_line(f"mindvit {name}: {in_one_line(error)}"), file=sys.stderr)
     return 2
 
 

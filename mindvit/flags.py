@@ -56,7 +56,7 @@ def from_flags(job: Job, words: Sequence[str] | None = None) -> Job:
         message = explain(error.message, words, parser)
     except ValueError as error:
         message = error
-    print(f"{pathlib.Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    print(one_line(f"{pathlib.Path(sys.argv[0]).name}: {message}"), file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -208,6 +208,11 @@ def check_settings(text):
             raise ValueError(f"is nested more than {DEEPEST_SETTINGS} levels deep")
         if getattr(event, "anchor", None) and not isinstance(event, yaml.AliasEvent):
             raise ValueError(f"has the anchor &{event.anchor}, which is not read here; write out what it stands for")
+
+
+def one_line(text):
+    """A message with all spelled out that would not stay in its line, as a line break in a file's name."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def check_words(words):
