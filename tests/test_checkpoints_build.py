@@ -83,9 +83,9 @@ def no_network(monkeypatch):
 
 def test_claims_beyond_the_file_are_refused_before_a_network_is_built(no_network, tmp_path):
     arrays = load_file(case_file("timm_vit"))
-    many = {f"blocks.{i}.norm1.weight": np.ones(1, np.float32) for i in range(20000)}
+    many = {f"blocks.{i}.norm1.weight": np.ones(1, np.float32) for i in range(2000)}
     save_file(arrays | many, tmp_path / "layers.safetensors")
-    with pytest.raises(ValueError, match="it claims 20000 blocks"):
+    with pytest.raises(ValueError, match="it claims 2000 blocks"):
         from_checkpoint(str(tmp_path / "layers.safetensors"), num_heads=4)
     save_file(arrays | {"blocks.2.norm1.weight": np.ones(32, np.float32)}, tmp_path / "lacks.safetensors")
     with pytest.raises(ValueError, match=r"layers.2.0.cell.0.beta is absent, and \(32,\) in the first"):

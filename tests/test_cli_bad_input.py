@@ -239,9 +239,9 @@ CHECKPOINTS = {
     **{f"cut_at_{at}.{kind}": (lambda file, kind=kind, at=at: good(kind)[:at], ".")
        for kind in ("ckpt", "safetensors", "npz") for at in (1, 9, 400, 60_000, -1)},
     "text.safetensors": (b"no checkpoint at all", "."), "text.npz": (b"no checkpoint at all", "."),
-    "text.pth": (b"no checkpoint at all", "it holds more than arrays|no PyTorch file"),
-    "page.pth": (b"<!DOCTYPE html><html>404</html>", "it holds more than arrays|no PyTorch file"),
-    "page.bin": (b"<!DOCTYPE html><html>404</html>", "it holds more than arrays|no PyTorch file"),
+    "text.pth": (b"no checkpoint at all", "it is no PyTorch file"),
+    "page.pth": (b"<!DOCTYPE html><html>404</html>", "it is no PyTorch file"),
+    "page.bin": (b"<!DOCTYPE html><html>404</html>", "it is no PyTorch file"),
     "picture.ckpt": (PNG, "."), "picture.npz": (PNG, "."),
     # numbers
     "nan.safetensors": (lambda file: with_arrays(norm__bias=np.full(32, np.nan, np.float32)),
@@ -305,7 +305,7 @@ CHECKPOINTS = {
     "calls.pth": (pickle.dumps(Calls(), 2), "it names (posix|nt).system: it holds more than arrays.* is not executed"),
     "calls.bin": (torch_file(pickle.dumps({"a": Calls()}, 2)), "is not executed; save model.state_dict"),
     "calls_4.pt": (torch_file(pickle.dumps({"a": Calls()}, 4)), "is not executed; save model.state_dict"),
-    "calls_0.pt": (pickle.dumps({"a": Calls()}, 0), "is not executed; save model.state_dict"),
+    "calls_0.pt": (pickle.dumps({"a": Calls()}, 0), "it is no PyTorch file"),
     "calls.npz": (lambda file: npz_of(cls=np.array([Calls()])), "an array of Python objects, which are never loaded"),
     "calls.ckpt": (pickle.dumps(Calls()), "a pickle, which is never loaded"),
     "calls.safetensors": (pickle.dumps(Calls()), "a pickle, which is never loaded"),

@@ -172,6 +172,9 @@ def read_row(path):
     """The same of a .pth as PyTorch wrote them until 1.5: five pickles, then each storage behind its length."""
     places = {}
     with open(path, "rb") as file:
+        if file.read(1) != pickle.PROTO:
+            raise ValueError("it is no PyTorch file")
+        file.seek(0)
         magic, _ = unpickled(file)
         if magic != MAGIC:
             raise ValueError(MORE)
