@@ -34,6 +34,7 @@ setup(
     extras_require={
         "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "scikit-image", "ruff", "mypy",
                  "ckpt-chaos==0.1.8"],
+        "fuzz": ["atheris"],  # see tests/fuzz/README.md
         # other libraries' models, for the tests marked `libraries`
         "libraries": ["transformers", "torch==2.13.0", "vit-pytorch"],
     },
