@@ -90,8 +90,8 @@ def test_claims_beyond_the_file_are_refused_before_a_network_is_built(no_network
     save_file(arrays | {"blocks.2.norm1.weight": np.ones(32, np.float32)}, tmp_path / "lacks.safetensors")
     with pytest.raises(ValueError, match=r"layers.2.0.cell.0.beta is absent, and \(32,\) in the first"):
         from_checkpoint(str(tmp_path / "lacks.safetensors"), num_heads=4, strict=False)
-    save_file(arrays | {f"stranger{i}": np.ones(1, np.float32) for i in range(40000)}, tmp_path / "names.safetensors")
-    with pytest.raises(ValueError, match="stranger.* and 39992 more") as error:
+    save_file(arrays | {f"stranger{i}": np.ones(1, np.float32) for i in range(4000)}, tmp_path / "names.safetensors")
+    with pytest.raises(ValueError, match="stranger.* and 3992 more") as error:
         from_checkpoint(str(tmp_path / "names.safetensors"), num_heads=4)
     assert len(str(error.value)) < 1000
     save_file({f"stranger{i}": np.ones(1, np.float32) for i in range(60000)}, tmp_path / "more.safetensors")
