@@ -94,8 +94,8 @@ def test_claims_beyond_the_file_are_refused_before_a_network_is_built(no_network
     with pytest.raises(ValueError, match="stranger.* and 3992 more") as error:
         from_checkpoint(str(tmp_path / "names.safetensors"), num_heads=4)
     assert len(str(error.value)) < 1000
-    save_file({f"stranger{i}": np.ones(1, np.float32) for i in range(60000)}, tmp_path / "more.safetensors")
-    with pytest.raises(ValueError, match="it holds 60000 arrays"):
+    save_file({f"stranger{i}": np.ones(1, np.float32) for i in range(20_001)}, tmp_path / "more.safetensors")
+    with pytest.raises(ValueError, match="it holds more than 20,000 arrays"):
         from_checkpoint(str(tmp_path / "more.safetensors"))
     np.savez_compressed(tmp_path / "bomb.npz", **dict(np.load(case_file("google_vit"))),
                         zeros=np.zeros(100_000_000, np.uint8))
