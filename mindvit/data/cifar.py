@@ -2,7 +2,7 @@
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -148,7 +148,11 @@ class Cifar100(Cifar10):
 
 class PlainUnpickler(pickle._Unpickler):
     """Unpickler for numpy arrays and plain values; it looks up nothing else, so nothing else can run. It is Python's
-    own, as the one in C makes as large a table as a few bytes of the file say."""
+    own, as the one in C makes as large a table as a few bytes of the file say, without the step that makes as large
+    a bytearray."""
+
+    dispatch: ClassVar[dict] = {step: do for step, do in pickle._Unpickler.dispatch.items()
+                                if step != pickle.BYTEARRAY8[0]}
 
     _KNOWN = {
         ("numpy", "ndarray"): np.ndarray,
