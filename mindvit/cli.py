@@ -11,7 +11,6 @@ from typing import Literal, get_origin
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
-from PIL import Image
 
 from mindvit import __version__, checkpoints, models, zoo
 from mindvit.check.report import check_data
@@ -196,7 +195,7 @@ def main(args: list[str] | None = None) -> int:
     Ctrl-C, 143 for SIGTERM."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files and classes may hold anything
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such images are read at half their sides
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF, or large images, which are read all the same
     parser, commands = build_parser()
     words = list(sys.argv[1:] if args is None else args)
     name = words[0] if words else ""

@@ -13,11 +13,11 @@ TREES = {file.relative_to(HOME).as_posix(): ast.parse(file.read_text(encoding="u
 IMPORTED = {
     "pickle": {"checkpoints/formats/pth.py", "data/cifar.py"},
     "zipfile": {"checkpoints/formats/zipped.py", "checkpoints/formats/pth.py", "download.py"},
-    "tarfile": {"download.py", "imagenet.py"}, "gzip": {"data/mnist.py"},
+    "tarfile": {"download.py", "imagenet.py"}, "gzip": {"data/mnist.py", "download.py"},
+    "bz2": {"download.py"}, "lzma": {"download.py"},
     "importlib": {"checkpoints/libraries/__init__.py", "doctor.py"},
     **dict.fromkeys(("torch", "joblib", "cloudpickle", "dill", "marshal", "shelve", "dbm", "code", "runpy", "ctypes",
-        "bz2",
-                     "subprocess", "multiprocessing", "xmlrpc", "h5py", "lzma", "imp"), set()),
+                     "subprocess", "multiprocessing", "xmlrpc", "h5py", "imp"), set()),
 }
 YAML = {"safe_load", "safe_dump", "parse", "SafeLoader", "YAMLError", "CollectionStartEvent", "CollectionEndEvent",
         "AliasEvent"}

@@ -6,7 +6,6 @@ import csv
 import os
 import pathlib
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -69,9 +68,7 @@ def report(root, sets, folder, fix_list):
     print(f"{root}: {', '.join(parts)} and {last} images", flush=True)
     for images in sets.values():
         print(*images.remarks, sep="\n", end="\n" * bool(images.remarks), flush=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, on damaged EXIF and the like
-        looked = Looked(sets)
+    looked = Looked(sets)
     broken = [(split, images.name(i), reason) for split, images in sets.items()
               for i, reason in sorted(images.skipped.items())]
     odd, duplicates = odd_files(looked, root), looked.duplicates()
