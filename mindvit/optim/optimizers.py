@@ -6,7 +6,7 @@ Each takes groups of parameters, as `parameter_groups` makes them, and the learn
 import logging
 import os
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
@@ -37,17 +37,23 @@ class DecayingOptimizer(nn.Optimizer):
             params = parameter_groups(params, weight_decay)
         super().__init__(learning_rate, params)
         self.moment1 = self.parameters.clone("moment1", "zeros")
+        self.each, self.bind, self.places = ops.HyperMap(), ops.Partial(), tuple(range(len(self.parameters)))
 
     def construct(self, gradients: tuple[Tensor, ...]) -> bool:
         lr, weight_decay = self.get_lr(), self.get_weight_decay()
         self.assignadd(self.global_step, self.global_step_increase_tensor)
-        shared = self.begin()
-        for i, gradient in enumerate(gradients):
-            parameter, rate = self.parameters[i], lr[i] if self.is_group_lr else lr
-            decay = weight_decay[i] if self.decay_flags[i] else 0.0
-            if self.decoupled and self.decay_flags[i]:
-                ops.assign_sub(parameter, rate * decay * parameter)
-            self.move(i, parameter, gradient, rate, decay, shared)
+        # As in TrainStep no `for`: 24 blocks have too many parameters for one.
+        self.each(self.bind(self.step, lr, weight_decay, self.begin()), self.places, gradients)
+        return True
+
+    def step(self, lr: Any, weight_decay: tuple[float, ...], shared: tuple[Tensor, ...], i: int,
+             gradient: Tensor) -> bool:
+        """Decay and move of parameter i."""
+        parameter, rate = self.parameters[i], lr[i] if self.is_group_lr else lr
+        decay = weight_decay[i] if self.decay_flags[i] else 0.0
+        if self.decoupled and self.decay_flags[i]:
+            ops.assign_sub(parameter, rate * decay * parameter)
+        self.move(i, parameter, gradient, rate, decay, shared)
         return True
 
     def begin(self) -> tuple[Tensor, ...]:
