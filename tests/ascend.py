@@ -143,8 +143,6 @@ def compile_graphs(name, arguments, optimizer, loss, step, folder):
     kind, loss = loss.get("kind", "cross_entropy"), {key: value for key, value in loss.items() if key != "kind"}
     arguments = DROPS | arguments
     network = ViT(**arguments) if name in OTHERS else create_model(name, **arguments)
-    for block in network.transformer.layers if name == "recompute" else ():
-        block.recompute()
     device = Device("Ascend", "O2", True)
     weight_decay = 0.0 if optimizer == "adam" else 0.05
     moves = build_optimizer(TrainConfig(optimizer=optimizer, weight_decay=weight_decay), network.trainable_params(),
@@ -152,6 +150,8 @@ def compile_graphs(name, arguments, optimizer, loss, step, folder):
     counted = CountedLoss(LOSSES[kind](num_classes=10, smooth_factor=0.1, **loss))
     training = build_model(network.set_train(), device, counted, moves, loss_scale="dynamic", clip_norm=1.0, ema=0.9,
                            **step).step.set_train()
+    for block in network.transformer.layers if name == "recompute" else ():
+        block.recompute()
     images = Tensor(np.zeros((2, 3, *network.patch_embedding.image_size), np.float32))
     labels = Tensor(np.zeros((2,) if loss.get("sparse", True) else (2, 10), np.int32 if loss.get("sparse", True)
                              else np.float32))

@@ -8,6 +8,7 @@ from tiny import TINY, images
 
 from mindvit import CrossEntropySmooth, ViT, kernels
 from mindvit.cli import main
+from mindvit.training import loop
 
 
 @pytest.mark.parametrize("level, tolerance", [("O0", 1e-6), ("O2", 2e-3)])
@@ -20,11 +21,10 @@ def test_recomputed_blocks_have_the_same_gradients(changes, level, tolerance, gr
     for recompute in (False, True):
         ms.set_seed(1)
         network = ViT(**{**TINY, **changes})
+        forward = network if level == "O0" else ms.amp.auto_mixed_precision(network, level)
         for block in network.transformer.layers if recompute else ():
             block.recompute()
-        if level == "O2":
-            network = ms.amp.auto_mixed_precision(network, "O2")
-        cell = nn.WithLossCell(network, CrossEntropySmooth(num_classes=10)).set_train()
+        cell = nn.WithLossCell(forward, CrossEntropySmooth(num_classes=10)).set_train()
         gradient = ms.ops.GradOperation(get_by_list=True)(cell, list(network.trainable_params()))
         found = gradient(ms.Tensor(images(4, 3, 32, 32)), ms.Tensor(np.arange(4, dtype=np.int32)))
         gradients.append([value.asnumpy() for value in found])
@@ -38,3 +38,14 @@ def test_where_it_would_be_wrong_it_is_refused(flags, where, digit_folder, capsy
     assert main([*words, "--train.recompute", "true", "--train.batch_size", "8", *flags]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"mindvit train: train.recompute is true, but {where} ") and "train.accumulate" in error
+
+
+def test_it_comes_after_the_casts_of_o2(digit_folder, capsys, monkeypatch):
+    """Else the casts of the norms' outputs are kept."""
+    def stop(network, device):
+        raise ValueError(f"the norm is {network.transformer.layers[0].norm1}")
+
+    monkeypatch.setattr(loop, "recompute", stop)
+    words = ["train", "--data.root", str(digit_folder), "--model.name", "vit_t_16", "--model.image_size", "32"]
+    assert main([*words, "--train.recompute", "true", "--train.batch_size", "8", "--amp_level", "O2"]) == 2
+    assert "the norm is _OutputTo16" in capsys.readouterr().err

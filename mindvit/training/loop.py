@@ -307,8 +307,6 @@ def run_training(job, device, held, start, rewinds):
     lr = [rates[epoch * moves + step // job.train.accumulate] for epoch in range(job.train.epochs)
           for step in range(steps)]  # of each batch
     freeze(network, job.train.trainable)
-    if job.train.recompute:
-        recompute(network, device)
     loss = LOSSES[job.train.loss](sparse=not sets["train"].mixing, smooth_factor=job.train.smooth_factor,
                                   num_classes=network.num_classes)
     teacher = None
@@ -323,6 +321,8 @@ def run_training(job, device, held, start, rewinds):
     model = build_model(network, device, loss, optimizer, metrics, job.train.loss_scale,
                         accumulate=job.train.accumulate, steps_per_epoch=steps, clip_norm=job.train.clip_norm,
                         ema=job.train.ema, teacher=teacher, skip=job.train.on_nan == "skip")
+    if job.train.recompute:  # now, as O2's casts of the norms' outputs would be kept otherwise
+        recompute(network, device)
     every = save_interval(job.train.save_every)
     data = {"images": len(sets["train"]), "batches an epoch": steps, "classes": sets["train"].classes,
             "images a batch": workers.count * job.train.batch_size, "workers": workers.count}
