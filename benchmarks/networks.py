@@ -38,7 +38,7 @@ class Compiled:
         return self.cell(*self.inputs).asnumpy()
 
 
-def mindspore_call(network, sizes, batch, train):
+def mindspore_call(network, sizes, batch, train, recompute=False, level="O0"):
     import mindspore as ms
     from mindspore import nn
 
@@ -46,9 +46,12 @@ def mindspore_call(network, sizes, batch, train):
     images, labels = ms.Tensor(images), ms.Tensor(labels, ms.int32)
     if not train:
         return Compiled(network.set_train(False), images)
+    forward = network if level == "O0" else ms.amp.auto_mixed_precision(network, level)
+    for block in network.transformer.layers if recompute else ():
+        block.recompute()
     loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
     optimizer = nn.Adam(network.trainable_params(), 1e-5)
-    step = nn.TrainOneStepCell(nn.WithLossCell(network, loss), optimizer).set_train()
+    step = nn.TrainOneStepCell(nn.WithLossCell(forward, loss), optimizer).set_train()
     return Compiled(step, images, labels)
 
 
@@ -59,17 +62,14 @@ def mindvit(sizes, batch, train):
     return mindspore_call(mindvit.ViT(**sizes), sizes, batch, train)
 
 
-def native_forms(sizes, batch, train, recompute=False):
+def native_forms(sizes, batch, train, recompute=False, level="O0"):
     """mindvit in the forms that Ascend and GPU get."""
     import mindvit
     from mindvit import kernels
 
     mindvit.use_device("CPU")
     kernels.on_cpu = lambda: False
-    network = mindvit.ViT(**sizes)
-    for block in network.transformer.layers if recompute else ():
-        block.recompute()
-    return mindspore_call(network, sizes, batch, train)
+    return mindspore_call(mindvit.ViT(**sizes), sizes, batch, train, recompute, level)
 
 
 def recomputed(sizes, batch, train):

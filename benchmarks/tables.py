@@ -1,5 +1,5 @@
-"""Writes the tables of README.md, README_CN.md, benchmarks/README.md and docs/results.md, and its picture, from the
-records in benchmarks/results/.
+"""Writes the tables of README.md, README_CN.md, benchmarks/README.md, docs/results.md, with its picture, and
+docs/scaling.md from the records in benchmarks/results/.
 
 python -m benchmarks.tables
 """
@@ -13,7 +13,8 @@ from benchmarks import measure
 RESULTS = measure.ROOT / "benchmarks" / "results"
 NETWORKS = ("mindvit", "timm", "tutorial")
 LIBRARIES = ("mindvit", "pytorch")
-PAGES = {"README.md": "en", "README_CN.md": "zh", "benchmarks/README.md": "all", "docs/results.md": "results"}
+PAGES = {"README.md": "en", "README_CN.md": "zh", "benchmarks/README.md": "all", "docs/results.md": "results",
+         "docs/scaling.md": "scaling"}
 HEADERS = {"en": ("mindvit", "timm {timm}, eager PyTorch {torch}", "MindSpore's tutorial"),
            "zh": ("mindvit", "timm {timm}，PyTorch {torch} 即时模式", "MindSpore 教程"),
            "all": ("mindvit", "timm", "tutorial", "mindvit is x of timm", "of tutorial")}
@@ -114,6 +115,16 @@ def learning_table(record, transfer):
     return lines
 
 
+def activations_table(record):
+    """The lines of the table of docs/scaling.md."""
+    lines = ["| MiB an image | by formula | counted | on the CPU |", "|---" * 4 + "|"]
+    for row in record["results"]:
+        numbers = [row.get(name) for name in ("formula", "counted", "measured")]
+        cells = ("" if number is None else f"{number:.1f}" for number in numbers)
+        lines.append(f"| {row['model']}, {row['forms']} | {' | '.join(cells)} |")
+    return lines
+
+
 def draw_transfer(record, path):
     """The picture of accuracy by pictures a class, a line for each way of training."""
     import matplotlib
@@ -147,7 +158,8 @@ def draw_transfer(record, path):
 def replaced(page, content, records):
     """A page's text with its tables written anew, between the comments that mark them."""
     tables = {"speed": lambda: table(records, page), "learning": lambda: learning_table(records["learning"], False),
-              "transfer": lambda: learning_table(records["learning"], True)}
+              "transfer": lambda: learning_table(records["learning"], True),
+              "activations": lambda: activations_table(records["activations"])}
     for name, lines in tables.items():
         if f"<!-- {name} -->" in content:
             text = "\n".join(lines())
