@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from typing import Any
 
 Scalar = bool | int | float | str | None  # what a YAML file or a flag can say without naming anything to import
 Plain = Scalar | list[Scalar]
@@ -40,7 +41,8 @@ def choose(choice: Choice, table: Table, where: str) -> functools.partial:
         where: the configuration's field, for messages.
 
     Raises:
-        ValueError: there is no such name or option, or a value is of another kind than the option's default.
+        ValueError: there is no such name or option, or a value is of another kind than the option's default, where a
+            whole number may stand for one with a point.
     """
     if isinstance(choice, dict) and len(choice) != 1:
         raise ValueError(f"{where} has {choice}; write one name and its options: {{flip: {{probability: 0.3}}}}")
@@ -58,15 +60,24 @@ def choose(choice: Choice, table: Table, where: str) -> functools.partial:
         if option not in options:
             raise ValueError(f"{where}: {name} has no option {option!r}; "
                              f"{nearest(option, options) if options else 'it has none'}")
-        if kind(value) != kind(options[option]):
+        if not fits(value, options[option]):
             raise ValueError(f"{where}: {option} of {name} is {value!r}; it takes {kind(options[option])}, for example "
                              f"{options[option]}")
-    return functools.partial(table[name], **given)
+    chosen: dict[str, Any] = {option: type(options[option])(value) for option, value in given.items()}
+    return functools.partial(table[name], **chosen)
 
 
-def kind(value: object) -> str:
-    """What a plain value is, in words."""
-    if isinstance(value, (list, tuple)):
-        return f"{len(value)} values in brackets"
-    kinds = {bool: "true or false", int: "a number", float: "a number", str: "a word"}
-    return kinds.get(type(value), "another kind of value")
+def fits(value: Any, default: Any) -> bool:
+    """Whether a plain value may stand in the place of an option's default."""
+    if isinstance(default, tuple):
+        return isinstance(value, (list, tuple)) and len(value) == len(default) and all(map(fits, value, default))
+    if isinstance(default, float):
+        return type(value) in (int, float) and abs(value) < 1e300  # NaN is not
+    return type(value) is type(default)
+
+
+def kind(default: object) -> str:
+    """What an option takes, in words."""
+    if isinstance(default, tuple):
+        return f"{len(default)} numbers in brackets"
+    return {bool: "true or false", int: "a whole number", float: "a number"}.get(type(default), "a word")

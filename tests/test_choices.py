@@ -21,7 +21,7 @@ def plain(size):
 
 @pytest.mark.parametrize("choice, expected", [
     ("crop", (7, (0.1, 1.0), "bilinear", 1)), ({"crop": [0.5, 1]}, (7, (0.5, 1), "bilinear", 1)),
-    ({"crop": {"times": 2.5, "name": "bicubic"}}, (7, (0.1, 1.0), "bicubic", 2.5)),
+    ({"crop": {"times": 2, "name": "bicubic"}}, (7, (0.1, 1.0), "bicubic", 2)),
     ({"crop": None}, (7, (0.1, 1.0), "bilinear", 1)), ({"plain": {}}, 7), ("plain", 7),
 ])
 def test_a_name_with_or_without_options(choice, expected):
@@ -33,9 +33,13 @@ def test_a_name_with_or_without_options(choice, expected):
     ("crop:2", "augment is 'crop:2'; write a space behind the colon"),
     ({"crop": {"scales": [0, 1]}}, "augment: crop has no option 'scales'; did you mean scale?"),
     ({"plain": 3}, "augment: plain has no option 'value'; it has none"),
-    ({"crop": 0.5}, "augment: scale of crop is 0.5; it takes 2 values in brackets, for example (0.1, 1.0)"),
-    ({"crop": [1, 2, 3]}, "augment: scale of crop is [1, 2, 3]; it takes 2 values in brackets"),
-    ({"crop": {"times": True}}, "augment: times of crop is True; it takes a number, for example 1"),
+    ({"crop": 0.5}, "augment: scale of crop is 0.5; it takes 2 numbers in brackets, for example (0.1, 1.0)"),
+    ({"crop": [1, 2, 3]}, "augment: scale of crop is [1, 2, 3]; it takes 2 numbers in brackets"),
+    ({"crop": {"times": True}}, "augment: times of crop is True; it takes a whole number, for example 1"),
+    ({"crop": {"times": 2.5}}, "augment: times of crop is 2.5; it takes a whole number, for example 1"),
+    ({"crop": ["a", "b"]}, "augment: scale of crop is ['a', 'b']; it takes 2 numbers in brackets"),
+    ({"crop": [0.1, None]}, "augment: scale of crop is [0.1, None]; it takes 2 numbers in brackets"),
+    ({"crop": [0.1, float("nan")]}, "augment: scale of crop is [0.1, nan]; it takes 2 numbers in brackets"),
     ({"crop": {"name": 3}}, "augment: name of crop is 3; it takes a word"),
     ({"crop": 1, "plain": 2}, "write one name and its options"), ({}, "write one name and its options"),
     (3, "augment is 3; choose one of"), (None, "augment is None; choose one of"),
@@ -43,6 +47,11 @@ def test_a_name_with_or_without_options(choice, expected):
 def test_a_wrong_choice_is_refused_with_what_to_write(choice, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         choose(choice, {"crop": crop, "plain": plain}, "augment")
+
+
+def test_a_whole_number_stands_for_one_with_a_point():
+    options = choose({"sgd": {"momentum": 0}}, OPTIMIZERS, "train.optimizer").keywords
+    assert options == {"momentum": 0} and isinstance(options["momentum"], float)  # nn.Momentum takes no int
 
 
 @pytest.mark.parametrize("config, words", [
