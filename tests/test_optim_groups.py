@@ -66,4 +66,6 @@ def test_what_is_trained(choice, trained):
     freeze(network, choice)
     names = {parameter.name for parameter in network.trainable_params()}
     assert len(names) == trained and "dense.bias" in names
+    with pytest.raises(ValueError, match="first of later_blocks is -1; it is 0 at least"):
+        freeze(network, {"later_blocks": -1})
     assert set(TRAINABLE) == {"all", "head", "later_blocks", "biases"}

@@ -162,6 +162,12 @@ def test_weight_decay_is_adamws():
     parameters = Two(weight, bias).trainable_params()
     with pytest.raises(ValueError, match="train.weight_decay is 0.05, but adam has none; add --train.optimizer adamw"):
         build_optimizer(TrainConfig(weight_decay=0.05), parameters, 1e-3)
+    with pytest.raises(ValueError, match=r"beta2 of lion is 1.5; it lies in \[0, 0.9999"):
+        build_optimizer(TrainConfig(optimizer={"lion": {"beta2": 1.5}}), [], 1e-3)
+    with pytest.raises(ValueError, match=r"momentum of sgd is -1.0; it lies in \[0, 0.9999"):
+        build_optimizer(TrainConfig(optimizer={"sgd": -1}), [], 1e-3)
+    with pytest.raises(ValueError, match=r"eps of adam is 0.0; it lies in \[1e-20, 1\]"):
+        build_optimizer(TrainConfig(optimizer={"adam": {"eps": 0}}), [], 1e-3)
     with pytest.raises(ValueError, match="train.weight_decay is -0.05; it is a number of at least 0"):
         build_optimizer(TrainConfig(optimizer="adamw", weight_decay=-0.05), parameters, 1e-3)
     assert type(build_optimizer(TrainConfig(), parameters, 1e-3)) is nn.Adam

@@ -32,6 +32,9 @@ def test_a_cosine_falls_to_the_share_asked_for():
 @pytest.mark.parametrize("words, message", [
     ({"warmup_epochs": 3}, "warmup_epochs is 3; it lies in"), ({"schedule": "cosin"}, "did you mean cosine?"),
     ({"schedule": {"step": {"gamma": 1}}}, "step has no option 'gamma'"),
+    ({"schedule": {"step": 0}}, "every of step is 0.0; it is a number of epochs above 0"),
+    ({"schedule": {"step": {"factor": -1}}}, r"factor of step is -1.0; it lies in \[0, 1\]"),
+    ({"schedule": {"cosine": -1}}, r"final of cosine is -1.0; it lies in \[0, 1\]"),
 ])
 def test_wrong_schedules_are_refused(words, message):
     with pytest.raises(ValueError, match=message):

@@ -70,6 +70,8 @@ def head(name, num_layers):
 @entry(TRAINABLE)
 def later_blocks(name, num_layers, *, first=6):
     """What is behind the first blocks, which stay as they are, as the embedding does."""
+    if first < 0:
+        raise ValueError(f"first of later_blocks is {first}; it is 0 at least")
     return depth(name, num_layers) > first
 
 

@@ -12,12 +12,14 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.nn.learning_rate_schedule import LearningRateSchedule
 
-from mindvit.choices import Table, choose, entry
+from mindvit.choices import Table, choose, entry, name_of
+from mindvit.data.augment import check_range
 from mindvit.optim.groups import parameter_groups
 
 Parameters = Sequence[Parameter] | Sequence[dict]
 Rate: TypeAlias = float | Sequence[float] | LearningRateSchedule
 OPTIMIZERS: Table = {}
+RANGES = {"beta1": (0, 0.999999), "beta2": (0, 0.999999), "momentum": (0, 0.999999), "eps": (1e-20, 1)}  # of options
 
 
 class DecayingOptimizer(nn.Optimizer):
@@ -241,9 +243,11 @@ def build_optimizer(config, parameters: list[Parameter], lr: float | list[float]
         num_layers (int): blocks of the network.
 
     Raises:
-        ValueError: weight decay is asked of adam.
+        ValueError: weight decay is asked of adam, or an option is out of its range.
     """
     make = choose(config.optimizer, OPTIMIZERS, "train.optimizer")
+    for option in make.keywords.keys() & RANGES.keys():
+        check_range(f"{option} of {name_of(config.optimizer)}", make.keywords[option], *RANGES[option])
     if config.weight_decay and make.func is adam:
         raise ValueError(f"train.weight_decay is {config.weight_decay}, but adam has none; add --train.optimizer adamw "
                          "or leave it out")

@@ -3,6 +3,7 @@
 import math
 
 from mindvit.choices import Choice, Table, choose, entry
+from mindvit.data.augment import check_range
 
 SCHEDULES: Table = {}  # name: share of the highest rate at a step
 
@@ -10,12 +11,16 @@ SCHEDULES: Table = {}  # name: share of the highest rate at a step
 @entry(SCHEDULES)
 def cosine(step, steps, steps_per_epoch, *, final=0.0):
     """A cosine from 1 to `final` (Loshchilov and Hutter, "SGDR", 2017, equation 5)."""
+    check_range("final of cosine", final, 0, 1)
     return final + (1 - final) / 2 * (1 + math.cos(math.pi * step / steps))
 
 
 @entry(SCHEDULES)
 def step(step, steps, steps_per_epoch, *, every=30.0, factor=0.1):
     """Times `factor` every so many epochs."""
+    check_range("factor of step", factor, 0, 1)
+    if every <= 0:
+        raise ValueError(f"every of step is {every}; it is a number of epochs above 0")
     return factor ** (step // (every * steps_per_epoch))
 
 
