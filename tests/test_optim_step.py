@@ -187,6 +187,24 @@ def test_a_batch_without_finite_loss_and_gradients_is_left_out(mode, accumulate,
     assert int(step.skipped_in_a_row.asnumpy()) == 2
 
 
+@pytest.mark.parametrize("mode, accumulate", [(ms.GRAPH_MODE, 2), (ms.PYNATIVE_MODE, 1)])
+def test_the_schedule_goes_on_where_batches_are_left_out(mode, accumulate):
+    """Else the rates of metrics.csv are not those that were used."""
+    x, y = batches(6)
+    x[2:4] = np.nan
+    rates = np.linspace(0.3, 0.05, 6 // accumulate)
+    step = run(mode, (x, y), lambda weights: nn.Momentum(weights, rates.tolist(), 0.0), skip=True,
+               accumulate=accumulate, steps_per_epoch=6)
+    expected = [value.astype(np.float64) for value in values(run(mode, (x[:0], y[:0])))]
+    for move, rate in enumerate(rates):
+        group = range(move * accumulate, (move + 1) * accumulate)
+        if not {2, 3} & {*group}:
+            found = [gradients(expected, x[i], y[i]) for i in group]
+            expected = [value - rate * np.mean(parts, 0) for value, parts in zip(expected, zip(*found))]
+    for ours, right in zip(values(step), expected):
+        np.testing.assert_allclose(ours, right, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("mode, options", [
     (ms.GRAPH_MODE, {}), (ms.GRAPH_MODE, {"accumulate": 2, "steps_per_epoch": 140}),
     (ms.PYNATIVE_MODE, {"clip_norm": LONGEST})], ids=["plain", "accumulated", "clipped"])

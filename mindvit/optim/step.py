@@ -124,7 +124,12 @@ class TrainStep(nn.TrainOneStepCell):
         """Counts a batch that overflowed."""
         ops.assign_add(self.skipped, Tensor(1, ms.int32))
         ops.assign_add(self.skipped_in_a_row, Tensor(1, ms.int32))
-        return self.close_group() if self.accumulate > 1 else True
+        return self.close_group() if self.accumulate > 1 else self.leave_rate()
+
+    def leave_rate(self):
+        """Goes on to the next learning rate without moving the weights."""
+        ops.assign_add(self.optimizer.global_step, Tensor([1], ms.int32))
+        return True
 
     def take(self, gradients):
         """Updates the weights, or adds a batch's gradients to those of its group."""
@@ -143,6 +148,8 @@ class TrainStep(nn.TrainOneStepCell):
             if self.added > 0:
                 share = 1 / self.added.astype(ms.float32)
                 self.update(self.each(self.bind(times, share), self.sums))
+            else:
+                self.leave_rate()
             self.each(clear, self.sums)
             ops.assign(self.added, Tensor(0, ms.int32))
         return True
