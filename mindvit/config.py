@@ -204,7 +204,7 @@ class TrainConfig:
     clip_norm: float = number(0.0, 0)
     accumulate: int = number(1, 1)
     ema: float = number(0.0, 0, 0.999999)
-    loss_scale: Literal["dynamic", "none"] | float | None = number(None, 1)
+    loss_scale: Literal["dynamic", "none"] | float | None = number(None, 1, 1e9)  # float16 ends at 65504
     on_nan: Literal["stop", "skip", "rewind"] = "stop"
     recompute: bool = False
     select: str = "Top_1_Accuracy"

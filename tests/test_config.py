@@ -41,7 +41,7 @@ OUT_OF_RANGE = {
     (TrainConfig, "train."): {
         "epochs": (0, -1, 2.5, NAN, "3", True), "batch_size": (0, -1), "lr": (-1, NAN, INF), "warmup_epochs": (-1, NAN),
         "weight_decay": (-0.1, INF), "layer_decay": (0, 1.5), "clip_norm": (-1, NAN), "accumulate": (0,),
-        "ema": (-0.1, 1), "loss_scale": (0.5, NAN, INF), "patience": (0,), "smooth_factor": (-0.1, 1, NAN),
+        "ema": (-0.1, 1), "loss_scale": (0.5, 1e39, NAN, INF), "patience": (0,), "smooth_factor": (-0.1, 1, NAN),
         "seed": (-1, 2**32), "log_every": (0,)},
     (DataConfig, "data."): {
         "crop_fraction": (0, 0.0001, 1.5, NAN), "mean": ((123.7, 116.3, 103.5), (0.5, NAN, 0.5)),
