@@ -258,6 +258,9 @@ def run(name, options):
     if job := job_of(name):
         return function(filled(job, options))
     given = vars(options)
+    for flag, value in given.items():
+        if value == "":
+            raise ValueError(f"{flag} is empty; name something, or leave it out")
     words = [given.pop(word.name) for word in words_of(function)]
     result = function(*words, **given)
     return result if isinstance(result, int) else 0

@@ -78,20 +78,37 @@ def test_broken_is_what_training_skips(damaged, capsys):
     assert "these are 5 of 160 training images, more than data.max_skipped, 0.01" in printed
 
 
+def test_files_of_the_user_are_not_overwritten(digit_folder, capsys):
+    """Those that stand where a report, or the list, would be; refused before the work, with nothing made."""
+    image = next(pathlib.Path(digit_folder, "train").rglob("*.png"))
+    pathlib.Path("mine").mkdir()
+    pathlib.Path("mine/odd.csv").write_text("mine")
+    kept = {path: path.read_bytes() for path in (image, pathlib.Path("mine/odd.csv"))}
+    for words, said in ((["--out", "mine"], "mine already holds a report (odd.csv); use --out mine-2"),
+                        (["--fix-list", str(image)], f"{image} is there already; name another --fix_list"),
+                        (["--fix-list", "mine"], "mine cannot be written: it is a folder"),
+                        (["--fix-list", f"{image}/list"], "is a file, no folder"),
+                        (["--fix-list", ""], "fix_list is empty"), (["--out", ""], "out is empty")):
+        assert main(["check-data", str(digit_folder), *words]) == 2
+        assert said in capsys.readouterr().err
+        assert os.listdir() == ["mine"] and os.listdir("mine") == ["odd.csv"]
+    assert kept == {path: path.read_bytes() for path in kept}
+
+
 def test_the_fix_list_goes_to_xargs(damaged, capsys):
-    assert main(["check-data", "data", "--out", "report", "--fix-list", "fix.txt"]) == 1
+    assert main(["check-data", "data", "--out", "first", "--fix-list", "first.txt"]) == 1
     names = [b"train/class 5/two\nlines.png", b"train/class 5/'caf\xe9\".png", b"train/class 5/-r a b.png"]
     for name in names:
         pathlib.Path("data", os.fsdecode(name)).write_bytes(b"none")
-    assert main(["check-data", "data", "--out", "report", "--fix-list", "fix.txt"]) == 1
+    assert main(["check-data", "data", "--out", "second", "--fix-list", "fix.txt"]) == 1
     assert "fix.txt: 10; left out, with a line break: 1\n" in capsys.readouterr().out
     subprocess.run(r"xargs -r -d '\n' rm -- < fix.txt", shell=True, check=True)
-    assert main(["check-data", "data", "--out", "report"]) == 1
-    assert [row["path"] for row in read("broken.csv")] == ["data/train/class 5/two\nlines.png"]
+    assert main(["check-data", "data", "--out", "third"]) == 1
+    assert [row["path"] for row in read("broken.csv", "third")] == ["data/train/class 5/two\nlines.png"]
     pathlib.Path("data", os.fsdecode(names[0])).unlink()
-    assert main(["check-data", "data", "--out", "report", "--fix-list", "fix.txt"]) == 0
-    assert pathlib.Path("fix.txt").read_bytes() == b""
-    subprocess.run(r"xargs -r -d '\n' rm -- < fix.txt", shell=True, check=True)
+    assert main(["check-data", "data", "--out", "last", "--fix-list", "last.txt"]) == 0
+    assert pathlib.Path("last.txt").read_bytes() == b""
+    subprocess.run(r"xargs -r -d '\n' rm -- < last.txt", shell=True, check=True)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp"])

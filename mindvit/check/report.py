@@ -16,12 +16,13 @@ from mindvit.config import DataConfig
 from mindvit.data import find_arrays, open_splits
 from mindvit.data.folder import is_image
 from mindvit.data.images import CONVERT, decode, read_bytes
-from mindvit.files import replacing
+from mindvit.files import check_writable, replacing
 from mindvit.training.callbacks import WORDS, progress_bar
-from mindvit.training.loop import new_run_folder
+from mindvit.training.loop import new_run_folder, numbered
 from mindvit.visualize.samples import COLUMNS, ROWS, TILE, save_samples
 
-OUT = "runs/check-data"
+OUT, SAMPLES = "runs/check-data", "samples.jpg"
+TABLES = ("broken.csv", "odd.csv", "classes.csv", "duplicates.csv")
 SHOWN = 10  # lines of a kind on the terminal; the files have all
 CHUNK = 32  # images that a thread looks at before the bar moves on
 
@@ -40,6 +41,8 @@ def check_data(root: str, /, out: str = "auto", fix_list: str | None = None) -> 
         int: 1 if an image is broken, which is one that training would skip; else 0.
 
     Raises:
+        FileExistsError: the folder holds a report, or the list is there.
+        OSError: one of them cannot be written.
         FileNotFoundError, ValueError: training would not begin with these folders, and says the same; or they hold
             CIFAR or MNIST.
 
@@ -53,6 +56,14 @@ def check_data(root: str, /, out: str = "auto", fix_list: str | None = None) -> 
     if find_arrays(root, "train") or find_arrays(root, "val"):
         raise ValueError(f"{root} holds CIFAR's or MNIST's files, which training checks when it reads them; check-data "
                          "looks at folders of images")
+    if fix_list is not None:
+        if os.path.isfile(fix_list):
+            raise FileExistsError(f"{fix_list} is there already; name another --fix_list, or remove it")
+        check_writable(fix_list)
+    if found := [name for name in (*TABLES, SAMPLES) if os.path.lexists(os.path.join(out, name))]:
+        free = next(name for name in numbered(out) if not name.exists())
+        raise FileExistsError(f"{out} already holds a report ({found[0]}); use --out {free}, --out auto for the next "
+                              "free name, or remove it")
     sets = open_splits(root, refuse_unread=False, max_skipped=1.0)
     folder = new_run_folder(out, OUT)
     try:
@@ -74,16 +85,15 @@ def report(root, sets, folder, fix_list):
     odd, duplicates = odd_files(looked, root), looked.duplicates()
     print(*broken_lines(broken, sets), *odd_lines(odd), *looked.size_lines(), *looked.class_lines(),
           *duplicate_lines(duplicates, looked), sep="\n")
-    tables = {"broken.csv": [("split", "path", "reason"), *broken], "odd.csv": [("kind", "path"), *odd],
-              "classes.csv": [("class", *sets), *((looked.classes[label], *looked.counts[:, label])
-                                                  for label in looked.used)],
-              "duplicates.csv": [("kind", "bits", "split", "path", "other_split", "other_path"), *duplicates]}
-    for name, rows in tables.items():
+    tables = ([("split", "path", "reason"), *broken], [("kind", "path"), *odd],
+              [("class", *sets), *((looked.classes[label], *looked.counts[:, label]) for label in looked.used)],
+              [("kind", "bits", "split", "path", "other_split", "other_path"), *duplicates])
+    for name, rows in zip(TABLES, tables):
         with replacing(folder / name) as temporary, open(temporary, "w", newline="", encoding="utf-8",
                                                          errors="surrogateescape") as file:
             csv.writer(file).writerows(rows)
-    save_samples(looked.samples(), len(looked.used), folder / "samples.jpg")
-    print(f"everything is in {folder}: {', '.join(tables)}, samples.jpg", flush=True)
+    save_samples(looked.samples(), len(looked.used), folder / SAMPLES)
+    print(f"everything is in {folder}: {', '.join(TABLES)}, {SAMPLES}", flush=True)
     if fix_list is not None:
         write_fix_list(broken, fix_list)
     return int(bool(broken))
