@@ -1,5 +1,6 @@
 """From the words of a command line to a job, and what is wrong with them in one line."""
 
+import collections
 import contextlib
 import dataclasses
 import difflib
@@ -177,7 +178,7 @@ def configs(words):
     """The paths after --config that are files."""
     for before, word in zip(["", *words], words):
         path = pathlib.Path(word.removeprefix("--config="))
-        if (word.startswith("--config=") or before == "--config") and path.is_file():
+        if (word.startswith("--config=") or before == "--config") and (path.is_file() or path.is_fifo()):
             yield path
 
 
@@ -196,9 +197,20 @@ def where(error):
     return f", line {mark.line + 1}: {error.problem}" if mark else ""
 
 
+class SettingsLoader(yaml.SafeLoader):
+    """YAML's safe reader, to which it is a fault that a name stands twice in one place."""
+
+    def construct_mapping(self, node, deep=False):
+        for name, count in collections.Counter(str(key.value) for key, _ in node.value).items():
+            if count > 1:
+                raise ValueError(f"has {name} twice in one place, and only one would count; put them together")
+        return super().construct_mapping(node, deep)
+
+
 def check_settings(text):
     """ValueError unless a text is short enough to be read as YAML, not nested deeply, and nothing in it stands for
-    another part: a few bytes of nested lists end Python's reader, and of aliases fill the memory."""
+    another part or has a tag: a few bytes of nested lists end Python's reader, of aliases fill the memory, and tags
+    before what is not of their kind end in any error."""
     if len(text) > LONGEST_SETTINGS:
         raise ValueError(f"is longer than {LONGEST_SETTINGS:,} characters, the most that a configuration has")
     depth = 0
@@ -208,6 +220,9 @@ def check_settings(text):
             raise ValueError(f"is nested more than {DEEPEST_SETTINGS} levels deep")
         if getattr(event, "anchor", None) and not isinstance(event, yaml.AliasEvent):
             raise ValueError(f"has the anchor &{event.anchor}, which is not read here; write out what it stands for")
+        if tag := getattr(event, "tag", None):
+            raise ValueError(f"has the tag {tag.replace('tag:yaml.org,2002:', '!!')}, which is not read here; leave it "
+                             "out")
 
 
 def one_line(text):
@@ -219,7 +234,7 @@ def check_words(words):
     """ValueError where a flag's value must not be read as YAML; see `check_settings`."""
     for before, word in zip(["", *words], words):
         flag, _, value = word.partition("=") if word.startswith("--") else (before, "=", word)
-        if not re.search(r"[\[{&\n]|[-?] ", value):  # all that nests or stands for something
+        if not re.search(r"[\[{&\n]|[-?] |!!", value):  # all that nests, stands for something, or has a tag
             continue
         with contextlib.suppress(yaml.YAMLError):  # then it is plain text
             try:
@@ -234,11 +249,15 @@ def read_settings(path):
     Raises:
         ValueError: it holds something else; the message names the file.
     """
+    if path.is_fifo():
+        raise ValueError(f"--config {path} is a pipe, which can be read only once; write it to a file")
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read(LONGEST_SETTINGS + 1)
         check_settings(text)
-        settings = yaml.safe_load(text)
+        settings = SettingsLoader(text).get_single_data()
+    except OSError as error:
+        raise ValueError(f"--config {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"--config {path} is not UTF-8 text; save it as UTF-8") from None
     except yaml.YAMLError as error:
@@ -254,6 +273,10 @@ def read_settings(path):
         if not isinstance(part, dict):
             raise ValueError(f"--config {path} holds {part!r:.60}{place}; write names and values there, as "
                              "--print_config does")
+    for flag in ("config", "recipe", "debug"):
+        if flag in settings:
+            raise ValueError(f"--config {path} holds {flag}, which is read on the command line only; give it there as "
+                             f"--{flag}")
     return settings
 
 

@@ -376,7 +376,9 @@ CONFIGS = {
     b"train: {epochs: 3.5}": "--train.epochs is 3.5; it takes a whole number",
     b"train: {epochs: .nan}": "--train.epochs is nan", b"train: {epochs: -1}": "train.epochs is -1",
     b"train: {epochs: 0}": "train.epochs is 0", b"train: {epochs: [3]}": r"--train.epochs is \[3\]",
-    b"train: {epochs: 2020-01-01}": "--train.epochs is", b"train: {epochs: !!binary aGk=}": "--train.epochs is",
+    b"train: {epochs: 2020-01-01}": "--train.epochs is", b"train: {epochs: !!binary aGk=}": "has the tag !!binary",
+    b"train: {lr: !!timestamp x}": "has the tag !!timestamp", b"train: {lr: !!int ''}": "has the tag !!int",
+    b"train: {lr: 1}\ntrain: {epochs: 3}": "has train twice", b"train: {lr: 1, 'lr': 2}": "has lr twice",
     b"train: {lr: .inf}": "train.lr is inf", b"train: {lr: -1}": "train.lr is -1", b"train: {lr: 1e999}": "train.lr is",
     b"train: {optimizer: sdg}": "optimizer is 'sdg'; did you mean sgd",
     b"train: {optimizer: {sgd: {momentun: 1}}}": "sgd has no option 'momentun'; did you mean momentum",
@@ -385,12 +387,12 @@ CONFIGS = {
     b"data: {root: ''}": "data.root is empty",
     b'data: {root: "a\\0b"}': "no path holds a zero byte", b"data: {augment: [flip, flap]}": "augment is 'flap'",
     b"model: {overrides: [1]}": "overrides is", b"model: {name: 5}": "name", b"&a {a: *a}": "has the anchor &a",
-    b"data: " + TAGGED: "could not determine|constructor|is no YAML",
-    TAGGED: "could not determine|constructor|is no YAML",
-    b"data: {root: !!python/name:os.system }": "could not determine|is no YAML",
+    b"data: " + TAGGED: "has the tag !!python/object", TAGGED: "has the tag !!python/object",
+    b"data: {root: !!python/name:os.system }": "has the tag !!python/name:os.system",
     b"--- {}\n--- {}": "is no YAML", b"? [a, b]\n: 3": ".", b"? {a: 1}\n: 3": ".", b"1: 2": ".", b"null: 2": ".",
     b"epochs: 3": "the configuration has epochs", b"\xff\xfe" + "train: {}".encode("utf-16-le"): "is not UTF-8 text",
-    b"config: job.yaml": ".", b"recipe: deit": ".", b"class_path: os.system": ".",
+    b"config: job.yaml": "holds config, which", b"recipe: deit": "holds recipe, which",
+    b"debug: true": "holds debug, which", b"class_path: os.system": ".",
     b"a: b\n" * 25_000: "longer than 100,000",
 }
 
@@ -410,7 +412,10 @@ FLAGS_OF = {  # a command line: what is said; GOOD is a checkpoint, A a picture
     "train --train.lr nan": "train.lr is nan", "train --data.mean 0,0": "--data.mean is",
     "train --data.mean 0,0,x": "mean",
     "train --model.overrides {": "overrides", "train --model.overrides.depth 3": "no argument 'depth'|dataset",
-    "train --config absent.yaml": "absent.yaml", "train --config .": ".", "train --recipe diet": "--recipe is 'diet'",
+    "train --config absent.yaml": "absent.yaml", "train --config FIFO": "FIFO is a pipe",
+    "train --config /proc/self/mem": "/proc/self/mem cannot be read: Input/output error",
+    "train --train.lr !!timestamp": "--train.lr has the tag !!timestamp",
+    "train --config .": ".", "train --recipe diet": "--recipe is 'diet'",
     "train --recipe": "--recipe is ''", "train --data.root A": "A|class folders", "train --data.root absent": "absent",
     "train --device_target TPU": "it takes auto, Ascend, GPU or CPU", "predict": "there are no weights",
     "predict A": "there are no weights to predict with",
@@ -434,6 +439,7 @@ FLAGS_OF = {  # a command line: what is said; GOOD is a checkpoint, A a picture
 def test_bad_flags_are_one_sentence(words, digit_run, capfd):
     pathlib.Path("A").write_bytes(PNG)
     pathlib.Path("empty").mkdir()
+    os.mkfifo("FIFO")
     message = FLAGS_OF[words]
     words = [str(digit_run / "best.ckpt") if word == "GOOD" else word for word in words.split(" ")]
     status, lines, new = run([word for word in words if word], capfd)

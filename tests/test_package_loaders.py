@@ -19,8 +19,7 @@ IMPORTED = {
     **dict.fromkeys(("torch", "joblib", "cloudpickle", "dill", "marshal", "shelve", "dbm", "code", "runpy", "ctypes",
                      "subprocess", "multiprocessing", "xmlrpc", "h5py", "imp"), set()),
 }
-YAML = {"safe_load", "safe_dump", "parse", "SafeLoader", "YAMLError", "CollectionStartEvent", "CollectionEndEvent",
-        "AliasEvent"}
+YAML = {"safe_dump", "parse", "SafeLoader", "YAMLError", "CollectionStartEvent", "CollectionEndEvent", "AliasEvent"}
 CALLS = {"eval", "exec", "compile", "__import__", "breakpoint"}  # of Python
 OF_MODULES = {"os": {"system", "popen", "startfile"}, "ms": {"load"}, "mindspore": {"load"}}
 BEGINNINGS = ("exec", "spawn", "posix_spawn")  # of functions of os
