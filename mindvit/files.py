@@ -72,17 +72,25 @@ def check_writable(path: StrPath, folder: bool = False) -> None:
 
     Raises:
         OSError: it cannot.
+        ValueError: it is a device or a pipe.
     """
     path = pathlib.Path(path)
     with explained(path):
         if path.is_dir() and not folder:
             raise IsADirectoryError(f"{path} cannot be written: it is a folder")
+        check_replaceable(path)
         around = (path.absolute(), *path.absolute().parents)[not folder:]
         nearest = next(parent for parent in around if parent.exists())
         if not nearest.is_dir():
             raise NotADirectoryError(f"{path} cannot be written: {nearest} is a file, no folder")
         with tempfile.TemporaryFile(dir=nearest):
             pass
+
+
+def check_replaceable(path):
+    """ValueError where a new file in the place of the old one would take a device or a pipe from all who use it."""
+    if path.exists() and not (path.is_file() or path.is_dir()) or path.parent.resolve() == pathlib.Path("/dev"):
+        raise ValueError(f"{path} is a device or a pipe, and what is written is put in a file's place; name a file")
 
 
 @contextlib.contextmanager
@@ -92,8 +100,10 @@ def replacing(path: StrPath, size: int = 0) -> Iterator[pathlib.Path]:
 
     Raises:
         OSError: see `explained`.
+        ValueError: it is a device or a pipe.
     """
     path = pathlib.Path(path)
+    check_replaceable(path)
     with explained(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_dead(path.parent)

@@ -420,6 +420,7 @@ FLAGS_OF = {  # a command line: what is said; GOOD is a checkpoint, A a picture
     "train --device_target TPU": "it takes auto, Ascend, GPU or CPU", "predict": "there are no weights",
     "predict A": "there are no weights to predict with",
     "predict absent.png --checkpoint GOOD": "absent.png does not exist",
+    "predict A --checkpoint GOOD --json FIFO": "FIFO is a device or a pipe",
     "predict A --checkpoint GOOD --top_k 0": "top_k is 0",
     "predict . --checkpoint GOOD --batch_size -1": "batch_size is -1",
     "predict A --checkpoint GOOD --model.num_classes 3": "does not fill",

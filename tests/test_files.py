@@ -27,6 +27,19 @@ with replacing("weights.ckpt") as temporary:
 """
 
 
+def test_no_device_or_pipe_gives_way_to_a_file():
+    """Root could replace /dev/null for all, and /dev/stdout is a link to what may be a file."""
+    os.mkfifo("pipe")
+    pathlib.Path("link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(ValueError, match="device or a pipe"), replacing(name) as temporary:
+            temporary.write_text("text")
+    for name in ("pipe", "link", "/dev/null", "/dev/stdout", "/dev/new"):
+        with pytest.raises(ValueError, match=f"{name} is a device or a pipe"):
+            check_writable(name)
+    assert sorted(os.listdir()) == ["link", "pipe"] and pathlib.Path("pipe").is_fifo()
+
+
 def test_a_process_killed_while_it_writes_leaves_the_file_as_it_was():
     pathlib.Path("weights.ckpt").write_text("whole")
     assert subprocess.run([sys.executable, "-c", KILLED]).returncode == -signal.SIGKILL
