@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import re
 import signal
 import sys
@@ -192,7 +193,10 @@ def take_from_runs(words):
 
 def main(args: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status: 1 if an image could not be read, 2 for a user's error, 130 for
-    Ctrl-C, 143 for SIGTERM."""
+    Ctrl-C, 143 for SIGTERM, 141 when nobody reads the output any more."""
+    for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, stream) is None:  # it is closed, and the next file that is opened would take its number
+            setattr(sys, stream, open(os.devnull, mode))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files and classes may hold anything
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF, or large images, which are read all the same
@@ -223,7 +227,12 @@ def main(args: list[str] | None = None) -> int:
         print(remark, flush=True)
     try:
         with stoppable():
-            return run(name, options) or 0
+            status = run(name, options) or 0
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt as error:
         kept = str(error) or {"train": "nothing is saved", "eval": "no result is written",
                               "predict": "the annotated copies of the images printed stay",

@@ -91,3 +91,22 @@ def test_a_terminal_without_a_size_has_a_bar_too(digit_folder):
     for part in ("epoch 0/2: 100%", "epoch 1/2: 100%", "8/8", "loss=2."):
         assert part in seen.decode(), seen
     assert "epoch 2/2" not in seen.decode()
+
+
+def test_a_reader_that_leaves_ends_the_command_without_a_word(digit_folder):
+    """As in `mindvit check-data DIR | head -1`; status 141, as of any program that SIGPIPE ends."""
+    for words in (["check-data", str(digit_folder)], ["models"], training(digit_folder, 2)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = subprocess.run([*COMMAND, *words], env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE, text=True)
+        os.close(writer)
+        assert (process.returncode, process.stderr) == (128 + signal.SIGPIPE, ""), words
+    assert not list(pathlib.Path(".").glob("runs/*"))
+
+
+def test_closed_streams_are_as_if_nobody_read_them(digit_folder):
+    save_weights(mindvit.create_model("vit_t_16", image_size=32, num_classes=10, init="timm"), "a.ckpt")
+    for words in ("check-data DIGITS --out report", "predict DIGITS/val --checkpoint a.ckpt --out infer"):
+        command = [*COMMAND, *words.replace("DIGITS", str(digit_folder)).split()]
+        closed = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], env=ENVIRONMENT)
+        assert closed.returncode == 0 and os.listdir(command[-1]), words

@@ -95,6 +95,7 @@ def stoppable() -> Iterator[Asked]:
     finally:
         ended.set()
         watcher.join()
+        signal.setitimer(signal.ITIMER_REAL, 0)  # see `stop`; without its handler SIGALRM ends the process
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler)
