@@ -330,6 +330,8 @@ class Answers:
             raise Refused(f"the server answers {answer.status} in place of the file")
         elif length is None and headers["Content-Length"]:
             raise Refused(f"the server says that it has {headers['Content-Length']} bytes")
+        elif (encoding := headers.get("Content-Encoding", "identity").lower()) != "identity":
+            raise Refused(f"the server sends it encoded, as {encoding}, unasked")
         elif version != self.version or length is None:
             self.part.unlink(missing_ok=True)  # of another file, or nobody knows
             self.version = version

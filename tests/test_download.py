@@ -1,6 +1,7 @@
 """Fetching from a real server on this machine, which does what servers do wrong."""
 
 import contextlib
+import gzip
 import hashlib
 import http.server
 import io
@@ -212,6 +213,7 @@ def test_another_try_gets_the_whole_file(server, tmp_path, waits, monkeypatch, c
     (lambda handler: handler.send(HTML, Content_Type="application/octet-stream"), {}, 1, "it is a web page"),
     (lambda handler: handler.send(CONTENT, "many"), {}, 1, "says that it has many bytes"),
     (lambda handler: handler.send(CONTENT, -5), {}, 1, "says that it has -5 bytes"),
+    (lambda handler: handler.send(gzip.compress(CONTENT), Content_Encoding="gzip"), {}, 1, "encoded, as gzip"),
     (good, {"size": 511_999}, 1, "it has 512000 bytes instead of 511999"),
     (good, {"size": 512_001}, 1, "it has 512000 bytes instead of 512001"),
     (good, {"sha256": "ab" * 32}, 1, "its SHA-256 is [0-9a-f]{64} instead of abab"),
