@@ -326,6 +326,7 @@ def test_a_bad_checkpoint_is_one_sentence(name, capfd):
 BESIDE = {
     "too_few": ("classes.txt", b"a\nb\n", 0, 0, "classes.txt names 2 classes, the checkpoint has 10; the file is not"),
     "empty": ("classes.txt", b"", 0, 0, "classes.txt names 0 classes, the checkpoint has 10; the file is not used"),
+    "too_long": ("classes.txt", b"\n" * 2**23, 2, 2, "classes.txt has 8,388,608 bytes, more than the 4,194,304 that"),
     "not_utf8": ("classes.txt", b"caf\xe9\n" * 10, 2, 2, "classes.txt is not UTF-8 text; save it as UTF-8"),
     "utf16": ("classes.txt", "a\n".encode("utf-16") * 10, 2, 2, "classes.txt is not UTF-8 text"),
     "others": ("classes.txt", b"".join(b"%d\n" % i for i in range(10)), 0, 2,
@@ -351,6 +352,13 @@ def test_bad_names_of_classes_are_told(name, digit_folder, digit_run, capfd):
             assert main(words) == 0
             said += capfd.readouterr().out
     assert re.search(message, said) or message == said
+
+
+def test_a_pipe_beside_a_checkpoint_is_not_waited_for(digit_run):
+    shutil.copy(digit_run / "best.ckpt", "best.ckpt")
+    os.mkfifo("classes.txt")
+    pathlib.Path("a.png").write_bytes(PNG)
+    assert main(["predict", "a.png", "--checkpoint", "best.ckpt", "--mode", "pynative"]) == 0
 
 
 # {what config.json beside timm's tiny file holds: what is said}

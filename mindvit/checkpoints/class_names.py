@@ -4,6 +4,8 @@ import pathlib
 
 from mindvit.imagenet import index2label
 
+LONGEST = 2**22  # bytes of classes.txt, for 20,000 names of 200 bytes; Python needs thirty times as many for short ones
+
 
 def class_names(path, network, told=None):
     """Names of the classes of a network that was loaded from a checkpoint: a list in the order of the head, or None.
@@ -17,12 +19,14 @@ def class_names(path, network, told=None):
         told (list of str, optional): the names in the checkpoint or in the library's config.json.
 
     Raises:
-        ValueError: classes.txt is no text in UTF-8.
+        ValueError: classes.txt is no text in UTF-8, or too long.
     """
     if network.load_report.replaced or not network.num_classes:
         return None
     file = pathlib.Path(path).parent / "classes.txt"
-    if file.exists():
+    if file.is_file():
+        if (size := file.stat().st_size) > LONGEST:
+            raise ValueError(f"{file} has {size:,} bytes, more than the {LONGEST:,} that are read; write a name a line")
         try:
             names = file.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError:
