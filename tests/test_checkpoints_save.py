@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import mindspore as ms
 import numpy as np
@@ -19,6 +20,7 @@ from mindvit import (
     read_checkpoint,
     save_weights,
 )
+from mindvit.cli import main
 
 FORMATS = {"mindspore": ".ckpt", "suite": ".ckpt", "timm": ".safetensors", "huggingface": ".safetensors",
            "torchvision": ".safetensors"}
@@ -130,3 +132,16 @@ def test_the_names_of_the_classes_are_in_the_file(tmp_path):
     save_weights(network, tmp_path / "imagenet.ckpt")
     assert "mindvit" not in ms.load_checkpoint(str(tmp_path / "imagenet.ckpt"))
     assert from_checkpoint(tmp_path / "imagenet.ckpt").class_names == network.class_names
+
+
+@pytest.mark.parametrize("target, format", [("vit.ckpt", "suite"), ("source.ckpt", "suite"), ("folder", "timm")])
+def test_convert_overwrites_nothing(target, format, capsys):
+    save_weights(ViT(**TINY), "source.ckpt")
+    before = pathlib.Path("source.ckpt").read_bytes()
+    pathlib.Path("vit.ckpt").write_text("mine")
+    pathlib.Path("folder").mkdir()
+    pathlib.Path("folder/model.safetensors").write_text("mine")
+    assert main(["convert", "source.ckpt", target, "--format", format]) == 2
+    assert "is there already; name another target, or remove it" in capsys.readouterr().err
+    assert pathlib.Path("source.ckpt").read_bytes() == before
+    assert pathlib.Path("vit.ckpt").read_text() == pathlib.Path("folder/model.safetensors").read_text() == "mine"

@@ -166,5 +166,8 @@ def convert_weights(source: StrPath, target: StrPath, format: str,
         ('timm', [])
     """
     check_writable(target, folder=os.path.isdir(target))
+    for there in (pathlib.Path(target), pathlib.Path(target, "model.safetensors")):
+        if there.is_file():
+            raise FileExistsError(f"{there} is there already; name another target, or remove it")
     network = from_checkpoint(source, **overrides)
     return network.load_report, save_weights(network, target, format)

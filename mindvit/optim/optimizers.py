@@ -180,7 +180,7 @@ class LAMB(AdamMoments):
 
     def move(self, i: int, parameter: Parameter, gradient: Tensor, rate: Tensor, decay: Tensor,
              shared: tuple[Tensor, ...]) -> None:
-        power1, power2, _ = shared
+        power1, power2 = shared[:2]  # an unpacked third one that nobody uses is a warning of MindSpore's
         gradient = gradient.astype(ms.float32)
         first = self.beta1 * self.moment1[i] + (1 - self.beta1) * gradient
         second = self.beta2 * self.moment2[i] + (1 - self.beta2) * gradient * gradient

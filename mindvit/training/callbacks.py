@@ -280,6 +280,9 @@ class EpochRecords(EpochLoss):
         loss, accuracy = counted_loss(params).means()
         if not math.isfinite(loss):
             raise WentWrong(f"all batches of epoch {params.cur_epoch_num} were left out", params.cur_step_num)
+        if int(self.model.step.skipped.asnumpy()) == params.batch_num * params.epoch_num:
+            raise WentWrong("all batches of the training were left out, as their gradients overflowed,",
+                            params.cur_step_num)
         with self.model.step.averaged():
             validation, lr = self.validate(), float(learning_rate_at(self.lr_init, params.cur_step_num))
             if not math.isfinite(found := validation.get("val_loss", 0.0)):

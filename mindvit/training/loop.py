@@ -46,6 +46,7 @@ from mindvit.training.state import (
     STATE,
     Progress,
     SaveState,
+    back_to_sound,
     check_same,
     check_space,
     load_state,
@@ -270,11 +271,12 @@ def train(job: TrainJob) -> dict:
             with contextlib.ExitStack() as held:
                 return run_training(job, device, held, start, rewinds)
         except WentWrong as error:
-            folder, rewinds = error.folder, error.rewinds + 1
+            folder, rewinds = error.state.parent, error.rewinds + 1
             if job.train.on_nan != "rewind" or rewinds > REWINDS:
                 raise
             print(f"{error}\nthe run goes back, with half the learning rate (train.on_nan rewind, {rewinds} of "
                   f"{REWINDS})", flush=True)
+            wait()  # until the first worker has put the state in its place
             job = dataclasses.replace(job, out=str(folder),
                                       resume="auto" if (folder / STATE).exists() else job.resume)
 
@@ -283,7 +285,7 @@ def run_training(job, device, held, start, rewinds):
     """See `train`; the lock on the run folder is held until the stack is closed.
 
     Raises:
-        WentWrong: with the run `folder`, and the number of `rewinds` before.
+        WentWrong: with the run's `state`, and the number of `rewinds` before.
     """
     ms.set_seed(job.train.seed)
     out = pathlib.Path(TrainJob.out).parent if job.out == "auto" else pathlib.Path(job.out)
@@ -351,8 +353,6 @@ def run_training(job, device, held, start, rewinds):
     readers.append(lambda records: name_skipped())
     validate = functools.partial(measure, model, metrics, share(sets["val"]), device.data_sink)
     saver = SaveState(folder / STATE, model.step, progress_made, job.train.epochs, *every)
-    if saved and state.parent == folder:
-        saver.saved_step = progress_made.steps
     print(f"{len(sets['train'])} training and {len(sets['val'])} validation images, {network.num_classes} classes, "
           f"{steps} steps an epoch{'; the first step compiles the graph' if job.mode != 'pynative' else ''}\n"
           f"validation: {prepare.describe(image_size(network))}", flush=True)
@@ -404,8 +404,8 @@ def run_training(job, device, held, start, rewinds):
         print(f"{folder}/best.ckpt, {results['seconds']:.0f} s in all", flush=True)
         return {**results, "folder": str(folder)}
     except WentWrong as error:
-        last = f"{folder / STATE} holds step {saver.saved_step}" if saver.saved_step else None
-        raise error.explained(model.step, lr[error.step - 1], last, folder, rewinds) from None
+        sound = None if workers.rank else back_to_sound(folder, error, model.step, steps)
+        raise error.explained(model.step, lr[error.step - 1], sound, folder / STATE, rewinds) from None
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(str(error) or (f"{folder}/last.ckpt holds epoch {keep.epoch}" if keep.epoch else
                                                f"no epoch ended, so nothing is saved in {folder}")) from None

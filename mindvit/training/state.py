@@ -139,6 +139,25 @@ def settle(state: pathlib.Path) -> None:
         write_sums(state.parent, {STATE: digest})
 
 
+def back_to_sound(folder: pathlib.Path, error: WentWrong, step: TrainStep, batches: int) -> int | None:
+    """The step of the newest state whose weights gave a finite loss, in a validation or in the step after it; a newer
+    one gives way to it. None where there is no such state.
+
+    Args:
+        folder (Path): the run's.
+        error (WentWrong): what ended the run.
+        step (TrainStep): the step.
+        batches (int): of an epoch.
+    """
+    left_out = int(step.skipped_in_a_row.asnumpy())
+    for path in (folder / STATE, folder / PREVIOUS):
+        if path.is_file() and ((steps := read_progress(path).steps) < error.step - max(left_out, 1)
+                               or steps % batches == 0 and not left_out):
+            settle(path)
+            return steps
+    return None
+
+
 def check_space(folder: pathlib.Path, step: TrainStep, network: nn.Cell) -> None:
     """OSError where a disk is too small for a training's checkpoints: best.ckpt, last.ckpt, and while one of them is
     written three states."""
@@ -287,7 +306,6 @@ class SaveState(Callback):
         self.path, self.step, self.progress, self.epochs = path, step, progress, epochs
         self.steps, self.seconds = steps, seconds
         self.saved, self.due = time.monotonic(), False
-        self.saved_step: int | None = None  # that the file holds
 
     def on_train_begin(self, run_context: RunContext) -> None:
         params = run_context.original_args()
@@ -310,9 +328,11 @@ class SaveState(Callback):
         if workers.rank:
             return
         if wrong := broken(self.step):
-            raise WentWrong(f"{wrong} holds numbers that are not finite", self.progress.steps)
+            if asked.number:
+                raise WentWrong(f"{wrong} holds numbers that are not finite", self.progress.steps)
+            return  # the next loss ends the run, with all workers
         save_state(self.path, self.step, self.progress)
-        self.saved, self.saved_step = time.monotonic(), self.progress.steps
+        self.saved = time.monotonic()
         if asked.number:
             raise KeyboardInterrupt(f"{self.path} holds step {self.progress.steps}; --resume auto goes on from there")
 

@@ -20,34 +20,34 @@ class WentWrong(ValueError):
         remedy (optional): what to do, where it is not to lower the learning rate.
 
     Attributes:
-        folder (Path), rewinds (int): the run's, once it is `explained`.
+        state (Path), rewinds (int): the run's, once it is `explained`.
     """
 
     def __init__(self, reason, step, remedy=None):
         super().__init__(f"{reason} at step {step}")
         self.step, self.remedy = step, remedy
 
-    def explained(self, step, rate, saved, folder, rewinds):
+    def explained(self, step, rate, sound, state, rewinds):
         """The same with the numbers around it, and what to do.
 
         Args:
             step (TrainStep): the step.
             rate (float): the learning rate.
-            saved (str, optional): which file holds which step.
-            folder (Path), rewinds (int): the run folder, and how often the run went back before.
+            sound (int, optional): the step that the state holds, if it is a good one.
+            state (Path), rewinds (int): the file of the state, and how often the run went back before.
         """
         found = step.measures()
         scale = f"{found['loss_scale']:g}" if "loss_scale" in found else "none"
         said = (f"{self} (learning rate {rate:g}, loss scale {scale}, gradient norm {found['gradient_norm']:g}, "
                 f"usually {float(step.watch.usual.asnumpy()):g}). ")
-        if saved:
-            said += f"{saved}, the last good one: " + (self.remedy or (
+        if sound:
+            said += f"{state} holds step {sound}, the last good one: " + (self.remedy or (
                 "go on from there by --resume auto --resume.override true with a lower --train.lr, or have that done "
                 "by --train.on_nan rewind"))
         else:
-            said += "Nothing was saved before: " + (
+            said += f"{'No good state' if state.exists() else 'Nothing'} was saved before: " + (
                 self.remedy or "begin again with a lower --train.lr, a warm-up or --train.clip_norm 1")
-        self.args, self.folder, self.rewinds = (said,), folder, rewinds
+        self.args, self.state, self.rewinds = (said,), state, rewinds
         return self
 
 
