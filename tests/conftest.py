@@ -1,5 +1,6 @@
 import os
 import pathlib
+import signal
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from PIL import Image
 # Before MindSpore is imported: threads of several workers, which wait for each other by spinning, take each other's
 # time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a script's background job; the tests' processes inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Real photographs and the ImageNet class they come nearest to.
 PHOTOS = {"chelsea.png": "n02123045", "coffee.png": "n07920052", "china.jpg": "n03877845", "flower.jpg": "n11939491"}

@@ -129,7 +129,7 @@ def test_rotation_is_drawn_up_to_its_limit_to_both_sides(rotation):
 
 
 def test_a_rotation_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"degrees of rotation is -3; it lies in \[0, 180\]"):
+    with pytest.raises(ValueError, match=r"degrees of rotation is -3.0; it lies in \[0, 180\]"):
         train_transform(32, ["resize", {"rotation": -3}])
 
 

@@ -161,6 +161,20 @@ def test_a_signal_finishes_the_step_and_saves(number, status, digit_folder):
     assert len(pathlib.Path("run/metrics.csv").read_text().splitlines()) == 1 + step // 8
 
 
+def test_ctrl_c_is_ignored_where_it_was_before(digit_folder):
+    """As in a script's background job; MindSpore sets a handler of its own while a graph runs."""
+    command = [sys.executable, "-m", "mindvit", *words(digit_folder, "run", "--train.log_every", "1", epochs=200)]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT), "GLOG_v": "3"}, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    assert any("Epoch:[  1/200], step:[    3" in line for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    assert any("Epoch:[  2/200], step:[    3" in line for line in process.stdout)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    process.communicate()
+
+
 def test_a_second_signal_leaves_at_once(digit_folder):
     command = [sys.executable, "-m", "mindvit", *words(digit_folder, "run", epochs=200)]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT), "GLOG_v": "3"}, text=True,

@@ -73,8 +73,8 @@ def stoppable() -> Iterator[Asked]:
     """Ctrl-C and SIGTERM end the block with KeyboardInterrupt, or are noted; see `patience`.
 
     While a graph runs, MindSpore takes SIGINT from Python and sends its own process SIGTERM instead. So both are
-    blocked in this thread, and with it in those that it starts, and a thread waits for them. Where threads from before
-    take a signal all the same, Python's handler does likewise.
+    blocked in this thread, and with it in those that it starts, and a thread waits for them, but for one that was
+    ignored before. Where threads from before take a signal all the same, Python's handler does likewise.
     """
     asked.number, ended = None, threading.Event()
     before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
@@ -87,7 +87,7 @@ def stoppable() -> Iterator[Asked]:
 
     for number in (*watched, signal.SIGALRM):
         signal.signal(number, stop)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
@@ -96,6 +96,8 @@ def stoppable() -> Iterator[Asked]:
         ended.set()
         watcher.join()
         signal.setitimer(signal.ITIMER_REAL, 0)  # see `stop`; without its handler SIGALRM ends the process
+        for number in {*SIGNALS} - {*watched}:
+            signal.signal(number, signal.SIG_IGN)  # again, as MindSpore may have set a handler
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler)

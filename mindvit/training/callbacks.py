@@ -280,7 +280,7 @@ class EpochRecords(EpochLoss):
         loss, accuracy = counted_loss(params).means()
         if not math.isfinite(loss):
             raise WentWrong(f"all batches of epoch {params.cur_epoch_num} were left out", params.cur_step_num)
-        if int(self.model.step.skipped.asnumpy()) == params.batch_num * params.epoch_num:
+        if self.model.step.measures().get("skipped_batches") == params.batch_num * params.epoch_num:
             raise WentWrong("all batches of the training were left out, as their gradients overflowed,",
                             params.cur_step_num)
         with self.model.step.averaged():
