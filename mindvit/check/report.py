@@ -24,6 +24,7 @@ from mindvit.visualize.samples import COLUMNS, ROWS, TILE, save_samples
 OUT, SAMPLES = "runs/check-data", "samples.jpg"
 TABLES = ("broken.csv", "odd.csv", "classes.csv", "duplicates.csv")
 SHOWN = 10  # lines of a kind on the terminal; the files have all
+LEAST_SIDE = 64  # pixels, below which many images look alike
 CHUNK = 32  # images that a thread looks at before the bar moves on
 
 
@@ -130,7 +131,8 @@ class Looked:
         readable = np.flatnonzero(self.readable)
         groups = [readable[group] for group in same_bytes(self.rows["digest"][readable])]
         found = [("same bytes", 0, *self.name(i), *self.name(group[0])) for group in groups for i in group[1:]]
-        hashed = self.readable & (self.rows["hash"] > 0)
+        small = np.minimum(self.rows["width"], self.rows["height"]) < LEAST_SIDE
+        hashed = self.readable & (self.rows["hash"] > 0) & ~small
         hashed[[i for group in groups if self.split[group[0]] == 0 for i in group[1:]]] = False
         train, held_out = np.flatnonzero(hashed & (self.split == 0)), np.flatnonzero(hashed & (self.split > 0))
         return found + [("looks alike", bits, *self.name(i), *self.name(train[other])) for i, other, bits in zip(
@@ -259,7 +261,8 @@ def duplicate_lines(duplicates, looked):
     lines += [f"  {shown(path)} {'is' if kind == 'same bytes' else 'looks like'} {shown(other)}"
               for kind, _, _, path, _, other in between[:SHOWN]]
     lines += [f"  and {len(between) - SHOWN:,} more"] * (len(between) > SHOWN)
-    return [*lines, f"  (alike: pHashes that differ in {NEAR} of 64 bits at most; flips and crops are not found)"]
+    return [*lines, f"  (alike: pHashes that differ in {NEAR} of 64 bits at most; flips and crops are not found, and "
+            f"images with a side below {LEAST_SIDE} pixels not compared)"]
 
 
 def shown(path):

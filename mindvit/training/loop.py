@@ -274,7 +274,7 @@ def train(job: TrainJob) -> dict:
             folder, rewinds = error.state.parent, error.rewinds + 1
             if job.train.on_nan != "rewind" or rewinds > REWINDS:
                 raise
-            print(f"{error}\nthe run goes back, with half the learning rate (train.on_nan rewind, {rewinds} of "
+            print(f"{error.found}: the run goes back, with half the learning rate (train.on_nan rewind, {rewinds} of "
                   f"{REWINDS})", flush=True)
             wait()  # until the first worker has put the state in its place
             job = dataclasses.replace(job, out=str(folder),

@@ -21,6 +21,7 @@ class WentWrong(ValueError):
 
     Attributes:
         state (Path), rewinds (int): the run's, once it is `explained`.
+        found (str): the same without what to do.
     """
 
     def __init__(self, reason, step, remedy=None):
@@ -38,16 +39,16 @@ class WentWrong(ValueError):
         """
         found = step.measures()
         scale = f"{found['loss_scale']:g}" if "loss_scale" in found else "none"
-        said = (f"{self} (learning rate {rate:g}, loss scale {scale}, gradient norm {found['gradient_norm']:g}, "
-                f"usually {float(step.watch.usual.asnumpy()):g}). ")
+        self.found = (f"{self} (learning rate {rate:g}, loss scale {scale}, gradient norm {found['gradient_norm']:g}, "
+                      f"usually {float(step.watch.usual.asnumpy()):g})")
         if sound:
-            said += f"{state} holds step {sound}, the last good one: " + (self.remedy or (
+            kept = f"{state} holds step {sound}, the last good one: " + (self.remedy or (
                 "go on from there by --resume auto --resume.override true with a lower --train.lr, or have that done "
                 "by --train.on_nan rewind"))
         else:
-            said += f"{'No good state' if state.exists() else 'Nothing'} was saved before: " + (
+            kept = f"{'No good state' if state.exists() else 'Nothing'} was saved before: " + (
                 self.remedy or "begin again with a lower --train.lr, a warm-up or --train.clip_norm 1")
-        self.args, self.state, self.rewinds = (said,), state, rewinds
+        self.args, self.state, self.rewinds = (f"{self.found}. {kept}",), state, rewinds
         return self
 
 
