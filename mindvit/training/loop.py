@@ -272,7 +272,7 @@ def train(job: TrainJob) -> dict:
                 return run_training(job, device, held, start, rewinds)
         except WentWrong as error:
             folder, rewinds = error.state.parent, error.rewinds + 1
-            if job.train.on_nan != "rewind" or rewinds > REWINDS:
+            if job.train.on_nan != "rewind" or error.remedy or rewinds > REWINDS:  # at chance it has one
                 raise
             print(f"{error.found}: the run goes back, with half the learning rate (train.on_nan rewind, {rewinds} of "
                   f"{REWINDS})", flush=True)
