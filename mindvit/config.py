@@ -335,14 +335,26 @@ class EvalJob(RunConfig):
 
 
 @dataclass(kw_only=True)
-class PredictJob(RunConfig):
+class ClassifyJob(RunConfig):
+    """A network with its weights, and how images are prepared for it.
+
+    Args:
+        data: the images
+        model: the network
+        checkpoint: weights to take; classes.txt beside it names the classes.
+    """
+
+    data: PrepareConfig = field(default_factory=PrepareConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    checkpoint: str | None = None
+
+
+@dataclass(kw_only=True)
+class PredictJob(ClassifyJob):
     """Names what is in images and writes annotated copies.
 
     Args:
         paths: images, or folders that are searched for images; in Python one of them may stand without a list.
-        data: the images
-        model: the network
-        checkpoint: weights to predict with; classes.txt beside it names the classes.
         top_k: predictions an image.
         batch_size: images a step.
         out: folder for the annotated copies.
@@ -354,9 +366,6 @@ class PredictJob(RunConfig):
     """
 
     paths: list[str] = field(default_factory=list, metadata={"positional": True})
-    data: PrepareConfig = field(default_factory=PrepareConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    checkpoint: str | None = None
     top_k: int = number(5, 1)
     batch_size: int = number(8, 1)
     out: str = "predicted"

@@ -7,6 +7,7 @@ from mindvit.config import EvalJob, check_job
 from mindvit.data import open_evaluation
 from mindvit.device import build_model, device_of
 from mindvit.files import check_writable, write_json
+from mindvit.inference.classifier import check_weights
 from mindvit.runtime.workers import workers
 from mindvit.training.loss import CrossEntropySmooth
 from mindvit.training.metrics import ACCURACIES, Confusion, measure, per_class, share, validation_metrics
@@ -39,8 +40,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
         4
     """
     check_job(job, EvalJob, "evaluate")
-    if not (job.checkpoint or job.model.pretrained):
-        raise ValueError("there are no weights to evaluate; give --checkpoint FILE or --model.pretrained true")
+    check_weights(job, "evaluate")
     device = device_of(job)
     if job.json and not workers.rank:
         check_writable(job.json)

@@ -5,16 +5,16 @@ import itertools
 import os
 import pathlib
 
-import mindspore as ms
 import numpy as np
 
 from mindvit.config import PredictJob, check_job
-from mindvit.data import prepare_image, read_dataset
+from mindvit.data import read_dataset
 from mindvit.data.transforms import opened
-from mindvit.device import build_model, choose_target, device_of
+from mindvit.device import choose_target
 from mindvit.files import check_writable, write_json
+from mindvit.inference.classifier import check_weights, most_likely, open_classifier
 from mindvit.visualize import show_result
-from mindvit.zoo import BROKEN, build_network, check_head, image_size, use_preprocessing
+from mindvit.zoo import BROKEN
 
 LONGEST_LABEL = 32  # characters on an annotated copy
 LONGEST_NAME = 200  # bytes of its name; file systems take 255, of a temporary name too
@@ -22,7 +22,7 @@ LONGEST_SIDE = 65_500  # pixels of it, with which a JPEG can be read again: Pill
 FEW_IMAGES = 4  # ViT-B/16 on two cores: 0.5 s an image without a graph, 0.13 s with it, but 2.3 s to compile it
 
 
-def batches(files, size, preprocessing, batch_size):
+def batches(files, classifier, batch_size):
     """Yields (records, images (B, 3, H, W)) for each group of batch_size files: a record has the file's path and, as
     it was opened, its image, or the error.
 
@@ -33,8 +33,8 @@ def batches(files, size, preprocessing, batch_size):
         records, images = [], []
         for file in files[i:i + batch_size]:
             try:
-                image = opened(file, preprocessing)
-                images.append(prepare_image(image, size, preprocessing))
+                image = opened(file, classifier.preprocessing)
+                images.append(classifier.prepare(image))
                 records.append({"path": file, "image": image})
             except (OSError, ValueError, RuntimeError) as error:
                 records.append({"path": file, "error": str(error)})
@@ -53,15 +53,6 @@ def copy_names(files):
             path = pathlib.Path(file)
             names[file] = "_".join(filter(None, (path.parent.name, getattr(path, part))))
     return names
-
-
-def most_likely(logits, names, top_k):
-    """The predictions of one image, best first: list of `index`, `label` and `probability`."""
-    logits = logits.astype(np.float64)
-    probabilities = np.exp(logits - logits.max())
-    probabilities /= probabilities.sum()
-    best = np.argsort(-logits, kind="stable")[:top_k]
-    return [{"index": int(i), "label": names[i], "probability": float(probabilities[i])} for i in best]
 
 
 def in_words(record):
@@ -120,8 +111,7 @@ def predict(job: PredictJob) -> list[dict]:
         (2, 'predicted/cat.jpg')
     """
     check_job(job, PredictJob, "predict")
-    if not (job.checkpoint or job.model.pretrained):
-        raise ValueError("there are no weights to predict with; give --checkpoint FILE or --model.pretrained true")
+    check_weights(job, "predict with")
     if not job.paths:
         raise ValueError("there is nothing to predict; give images or folders")
     check_writable(job.out, folder=True)
@@ -129,25 +119,18 @@ def predict(job: PredictJob) -> list[dict]:
         check_writable(job.json)
     files = [str(file) for path in job.paths for file in read_dataset(path)[0]]
     few = len(files) <= FEW_IMAGES and choose_target(job.device_target) == "CPU"
-    device = device_of(job, "pynative" if few else "graph")
-    network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
-    check_head(network, job.checkpoint)
-    names = network.class_names or [f"class {index}" for index in range(network.num_classes)]
-    use_preprocessing(network, job.data)
-    size, preprocessing = image_size(network), network.preprocessing.for_prediction()
-    print(preprocessing.describe(size), flush=True)
-    model = build_model(network.set_train(False), device)
+    classifier = open_classifier(job, "pynative" if few else "graph")
     copies, records = copy_names(files), []
-    for group, images in batches(files, size, preprocessing, job.batch_size):
-        logits = iter(model.predict(ms.Tensor(images)).asnumpy() if len(images) else ())
+    for group, images in batches(files, classifier, job.batch_size):
+        logits = iter(classifier.logits(images) if len(images) else ())
         for record in group:
             if image := record.pop("image", None):
                 values = next(logits)
                 if np.isfinite(values).all():
-                    record["predictions"] = most_likely(values, names, job.top_k)
+                    record["predictions"] = most_likely(values, classifier.names, job.top_k)
                     record |= annotated(image, copies[record["path"]], record["predictions"], job.out)
                 else:
-                    record["error"] = f"{job.checkpoint or job.model.name} gives no numbers: {BROKEN}"
+                    record["error"] = f"{classifier.source} gives no numbers: {BROKEN}"
             print(in_words(record), flush=True)
         records += group
     if job.json:
