@@ -12,6 +12,19 @@ try:
         raise ImportError(f"numpy {_numpy.__version__} is installed, with which MindSpore's PyNative kernels fail; "
                           "install an older one: pip install 'numpy<2'")
 
+    from mindvit.attention.capture import (
+        Evidence,
+        Explainer,
+        attention_maps,
+    )
+    from mindvit.attention.faithfulness import (
+        Faithfulness,
+        faithfulness,
+    )
+    from mindvit.attention.methods import (
+        head_maps,
+        saliency_map,
+    )
     from mindvit.checkpoints import (
         LoadReport,
         convert_weights,
@@ -116,6 +129,7 @@ try:
         CrossEntropySmooth,
     )
     from mindvit.visualize import (
+        overlay,
         save_batch,
         save_confusion,
         save_curves,
@@ -162,6 +176,9 @@ __all__ = [
     "DownloadError",
     "DropPath",
     "EvalJob",
+    "Evidence",
+    "Explainer",
+    "Faithfulness",
     "FeedForward",
     "ImageFolder",
     "ImageNet",
@@ -182,6 +199,7 @@ __all__ = [
     "TransformerEncoder",
     "ValAccMonitor",
     "ViT",
+    "attention_maps",
     "build_model",
     "convert_weights",
     "create_model",
@@ -196,10 +214,12 @@ __all__ = [
     "eval_transform",
     "evaluate",
     "extract_archive",
+    "faithfulness",
     "fetch_public_weights",
     "find_variant",
     "from_checkpoint",
     "from_flags",
+    "head_maps",
     "imagenet_classes",
     "index2label",
     "infer_transform",
@@ -210,6 +230,7 @@ __all__ = [
     "model_arguments",
     "open_dataset",
     "open_rgb",
+    "overlay",
     "predict",
     "predict_transform",
     "prepare_image",
@@ -217,6 +238,7 @@ __all__ = [
     "read_checkpoint",
     "read_dataset",
     "read_image",
+    "saliency_map",
     "save_batch",
     "save_confusion",
     "save_curves",

@@ -131,6 +131,19 @@ def resized_shape(height, width, size, preprocessing):
     return result
 
 
+def seen_box(height: int, width: int, size: Size, preprocessing: Preprocessing) -> tuple[int, int, int, int]:
+    """The part of an image that the network sees: (left, top, right, bottom) in pixels, beyond the image where it gets
+    borders."""
+    sizes = pair(size)
+    if preprocessing.resizer == "mindspore" and sizes[0] != sizes[1]:  # `vision.Resize` has no other way to a rectangle
+        preprocessing = dataclasses.replace(preprocessing, resize_mode="squash")
+    resized = resized_shape(height, width, sizes, preprocessing)
+    (top, bottom), (left, right) = (
+        [round((new + sign * side) / 2 * have / new) for sign in (-1, 1)]
+        for have, new, side in zip((height, width), resized, sizes))
+    return left, top, right, bottom
+
+
 def centre_crop(pixels, size, fill, round_offset=round):
     """The centre (height, width) of `pixels` (H, W, 3); where they are smaller, `fill` (3,) stands around them."""
     height, width = size

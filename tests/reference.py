@@ -23,8 +23,13 @@ def cross_entropy(logits, targets):
     return -(targets * (shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))).sum(1)
 
 
-def vit(weights, images, *, patch, heads, pool="cls", eps=1e-7, gelu=gelu_tanh, norm_after_pool=False):
-    """Logits from `weights` (native name -> array) and images (B, C, H, W): equations 1 to 8 of the ViT paper."""
+def vit(weights, images, *, patch, heads, pool="cls", eps=1e-7, gelu=gelu_tanh, norm_after_pool=False, added=None,
+        attention=None):
+    """Logits from `weights` (native name -> array) and images (B, C, H, W): equations 1 to 8 of the ViT paper.
+
+    `added` has what is added to the normed tokens ("tokens", layer) or attention weights ("attention", layer);
+    `attention` is a list to which the weights (B, H, N, N) of each layer are appended.
+    """
     p = {name: value.astype(np.float64) for name, value in weights.items()}
 
     def linear(x, name):
@@ -48,9 +53,13 @@ def vit(weights, images, *, patch, heads, pool="cls", eps=1e-7, gelu=gelu_tanh, 
     layers = 1 + max(int(name.split(".")[2]) for name in p if name.startswith("transformer"))
     for i in range(layers):
         name = f"transformer.layers.{i}.0.cell"
-        y = linear(norm(x, name + ".0"), name + ".1.qkv")
+        y = norm(x, name + ".0") + (added or {}).get(("tokens", i), 0)
+        y = linear(y, name + ".1.qkv")
         q, k, v = np.moveaxis(y.reshape(b, x.shape[1], 3, heads, -1), (2, 3), (0, 2))  # (B, H, N, Dh) each
         a = softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1]), -1)
+        if attention is not None:
+            attention.append(a)
+        a = a + (added or {}).get(("attention", i), 0)
         y = np.moveaxis(a @ v, 1, 2).reshape(b, x.shape[1], -1)
         x = x + (linear(y, name + ".1.out") if name + ".1.out.weight" in p else y)
         name = f"transformer.layers.{i}.1.cell"
@@ -65,3 +74,23 @@ def vit(weights, images, *, patch, heads, pool="cls", eps=1e-7, gelu=gelu_tanh, 
     if "representation.weight" in p:
         x = np.tanh(linear(x, "representation"))
     return linear(x, "dense") if "dense.weight" in p else x
+
+
+# Networks that differ from `TINY`, and what `vit` above is told of them.
+CASES = {
+    "suite": ({}, {}),
+    "erf": ({"activation": "gelu", "norm_eps": 1e-6}, {"gelu": gelu_erf, "eps": 1e-6}),
+    "rectangular": ({"image_size": (32, 48), "patch_size": (8, 4), "input_channels": 1}, {"patch": (8, 4)}),
+    "no qkv bias, wide heads": ({"qkv_bias": False, "head_dim": 12}, {}),
+    "mean pool": ({"pool": "mean"}, {"pool": "mean"}),
+    "mean pool, no class token": ({"pool": "mean", "class_token": False, "pos_embedding": "none"}, {"pool": "mean"}),
+    "norm after mean pool": ({"pool": "mean", "norm_after_pool": True}, {"pool": "mean", "norm_after_pool": True}),
+    "representation": ({"representation_size": 24}, {}),
+    "distilled": ({"distilled": True}, {}),
+    "features": ({"num_classes": 0}, {}),
+    "mean of all tokens": ({"pool": "mean_all", "norm_after_pool": True}, {"pool": "all", "norm_after_pool": True}),
+    "norms around the patch product": ({"patch_norm": True, "patch_size": (8, 4), "input_channels": 2},
+                                       {"patch": (8, 4)}),
+    "no output projection": ({"num_heads": 1, "out_projection": False}, {"heads": 1}),
+    "no norms": ({"norm": None}, {}),
+}

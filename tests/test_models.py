@@ -1,6 +1,5 @@
 """Networks against the papers' formulas in float64, and what is refused."""
 
-import functools
 import warnings
 
 import mindspore as ms
@@ -22,29 +21,10 @@ from mindvit import (
     create_model,
 )
 
-CASES = {
-    "suite": ({}, {}),
-    "erf": ({"activation": functools.partial(nn.GELU, approximate=False), "norm_eps": 1e-6},
-            {"gelu": reference.gelu_erf, "eps": 1e-6}),
-    "rectangular": ({"image_size": (32, 48), "patch_size": (8, 4), "input_channels": 1}, {"patch": (8, 4)}),
-    "no qkv bias, wide heads": ({"qkv_bias": False, "head_dim": 12}, {}),
-    "mean pool": ({"pool": "mean"}, {"pool": "mean"}),
-    "mean pool, no class token": ({"pool": "mean", "class_token": False, "pos_embedding": "none"}, {"pool": "mean"}),
-    "norm after mean pool": ({"pool": "mean", "norm_after_pool": True}, {"pool": "mean", "norm_after_pool": True}),
-    "representation": ({"representation_size": 24}, {}),
-    "distilled": ({"distilled": True}, {}),
-    "features": ({"num_classes": 0}, {}),
-    "mean of all tokens": ({"pool": "mean_all", "norm_after_pool": True}, {"pool": "all", "norm_after_pool": True}),
-    "norms around the patch product": ({"patch_norm": True, "patch_size": (8, 4), "input_channels": 2},
-                                       {"patch": (8, 4)}),
-    "no output projection": ({"num_heads": 1, "out_projection": False}, {"heads": 1}),
-    "no norms": ({"norm": None}, {}),
-}
 
-
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", reference.CASES)
 def test_logits_equal_the_formulas_in_float64(case, mode):
-    arguments, options = CASES[case]
+    arguments, options = reference.CASES[case]
     network = ViT(**{**TINY, **arguments}).set_train(False)
     weights = scatter(network)
     embedding = network.patch_embedding

@@ -200,16 +200,23 @@ class Attention(nn.Cell):
                                  "give 1.0, or leave flash_attention out")
             self.flash = FlashAttention(num_heads, head_dim)
 
+    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+        """The attention weights (B, H, N, N) of queries and keys (B, H, N, Dh), whose rows sum to 1; eq. 6."""
+        return self.softmax(self.scores(q * self.scale, k))
+
+    def project(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) from what the heads found, (B, H, N, Dh); eq. 7 and 8."""
+        x = self.merge_heads(x)  # (B, N, H * Dh)
+        return x if self.out is None else self.out_drop(self.out(x))
+
     def construct(self, x: Tensor) -> Tensor:
         check_tokens(x.shape, self.dim)
         q, k, v = self.split_qkv(self.qkv(x))  # (B, H, N, Dh) each; eq. 5
         if self.flash is None:
-            weights = self.softmax(self.scores(q * self.scale, k))  # (B, H, N, N); eq. 6
-            x = self.average(self.attn_drop(weights), v)  # (B, H, N, Dh)
+            x = self.average(self.attn_drop(self.weights(q, k)), v)
         else:
             x = self.flash(q, k, v)
-        x = self.merge_heads(x)  # (B, N, H * Dh); eq. 7
-        return x if self.out is None else self.out_drop(self.out(x))  # (B, N, D); eq. 8
+        return self.project(x)
 
 
 class FeedForward(nn.Cell):

@@ -4,5 +4,6 @@ from mindvit.visualize.annotate import show_result
 from mindvit.visualize.batch import save_batch
 from mindvit.visualize.confusion import save_confusion
 from mindvit.visualize.curves import save_curves
+from mindvit.visualize.overlay import overlay
 
-__all__ = ["save_batch", "save_confusion", "save_curves", "show_result"]
+__all__ = ["overlay", "save_batch", "save_confusion", "save_curves", "show_result"]
