@@ -34,6 +34,7 @@ try:
         save_weights,
     )
     from mindvit.config import (
+        AttentionJob,
         DataConfig,
         EvalJob,
         ModelConfig,
@@ -85,6 +86,9 @@ try:
     )
     from mindvit.inference.evaluation import (
         evaluate,
+    )
+    from mindvit.inference.overlays import (
+        draw_attention,
     )
     from mindvit.inference.prediction import (
         predict,
@@ -166,6 +170,7 @@ __all__ = [
     "VARIANTS",
     "AdamW",
     "Attention",
+    "AttentionJob",
     "Block",
     "Cifar10",
     "Cifar100",
@@ -211,6 +216,7 @@ __all__ = [
     "deit_t_16_distilled",
     "download_file",
     "download_imagenet_subset",
+    "draw_attention",
     "eval_transform",
     "evaluate",
     "extract_archive",

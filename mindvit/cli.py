@@ -17,7 +17,7 @@ from mindvit import __version__, checkpoints, models, zoo
 from mindvit.check.report import check_data
 from mindvit.checkpoints.libraries import written_formats
 from mindvit.choices import entry
-from mindvit.config import EvalJob, Overrides, PredictJob, RunConfig, ShowBatchJob, TrainJob
+from mindvit.config import AttentionJob, ClassifyJob, EvalJob, Overrides, PredictJob, RunConfig, ShowBatchJob, TrainJob
 from mindvit.demo import quickstart
 from mindvit.doctor import doctor
 from mindvit.download import download_imagenet_subset
@@ -37,7 +37,7 @@ from mindvit.flags import (
     recipe_names,
     with_recipes,
 )
-from mindvit.inference import evaluation, prediction
+from mindvit.inference import evaluation, overlays, prediction
 from mindvit.runtime.signals import asked, stoppable
 from mindvit.training import loop
 from mindvit.training.loop import CONFIG_HEADER
@@ -71,6 +71,12 @@ def evaluate(job: EvalJob):
 def predict(job: PredictJob):
     """Name what is in images and write annotated copies."""
     return int(any("error" in record for record in prediction.predict(job)))  # 1 when an image is unreadable
+
+
+@entry(COMMANDS)
+def attention(job: AttentionJob):
+    """Show what in images made the network decide, by several methods, and how far each can be believed."""
+    return int(any("error" in record for record in overlays.draw_attention(job)))
 
 
 @entry(COMMANDS, "models")
@@ -163,7 +169,7 @@ def build_parser():
 
 
 def take_from_runs(words):
-    """(words, remarks): for eval and predict, what they take of a run's config.yaml stands in place of its path.
+    """(words, remarks): where weights are asked, what is taken of a run's config.yaml stands in place of its path.
 
     Raises:
         ValueError: a configuration is no YAML file with names and values.
@@ -174,7 +180,7 @@ def take_from_runs(words):
         header = path.read_text(encoding="utf-8-sig").startswith(CONFIG_HEADER)
         if words[0] == "show-batch":  # which writes a picture, no run
             taken, remark = {key: value for key, value in run.items() if key not in ("out", "resume")}, None
-        elif words[0] in ("eval", "predict") and header:
+        elif issubclass(job_of(words[0]) or object, (EvalJob, ClassifyJob)) and header:
             job = job_of(words[0])()
             taken = {key: value for key, value in run.items() if hasattr(RunConfig, key)}
             taken["data"] = {key: value for key, value in run.get("data", {}).items() if hasattr(job.data, key)}
@@ -236,6 +242,7 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         kept = str(error) or {"train": "nothing is saved", "eval": "no result is written",
                               "predict": "the annotated copies of the images printed stay",
+                              "attention": "what is written of the images printed stays",
                               "check-data": "no report is written"}.get(name)
         line = "\n" * sys.stderr.isatty() + f"mindvit {name}: stopped"  # behind a bar, on a new line
         print(f"{line}; {kept}" if kept else line, file=sys.stderr)

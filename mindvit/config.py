@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from mindvit.attention.methods import METHODS
 from mindvit.choices import Choice, Plain, choose
 from mindvit.data.augment import AUGMENTATIONS
 from mindvit.data.mixing import MIXING
@@ -350,31 +351,63 @@ class ClassifyJob(RunConfig):
 
 
 @dataclass(kw_only=True)
-class PredictJob(ClassifyJob):
-    """Names what is in images and writes annotated copies.
+class ImagesJob(ClassifyJob):
+    """What is asked about images.
 
     Args:
         paths: images, or folders that are searched for images; in Python one of them may stand without a list.
-        top_k: predictions an image.
-        batch_size: images a step.
-        out: folder for the annotated copies.
         json: file for one record an image.
-
-    Example:
-        >>> PredictJob(paths="cat.jpg", checkpoint="runs/a/best.ckpt").paths
-        ['cat.jpg']
     """
 
     paths: list[str] = field(default_factory=list, metadata={"positional": True})
-    top_k: int = number(5, 1)
-    batch_size: int = number(8, 1)
-    out: str = "predicted"
     json: str | None = None
 
     def __post_init__(self) -> None:
         given: Any = self.paths
         self.paths = [os.fspath(path) for path in ([given] if isinstance(given, (str, os.PathLike)) else given)]
         super().__post_init__()
+
+
+@dataclass(kw_only=True)
+class PredictJob(ImagesJob):
+    """Names what is in images and writes annotated copies.
+
+    Args:
+        top_k: predictions an image.
+        batch_size: images a step.
+        out: folder for the annotated copies.
+
+    Example:
+        >>> PredictJob(paths="cat.jpg", checkpoint="runs/a/best.ckpt").paths
+        ['cat.jpg']
+    """
+
+    top_k: int = number(5, 1)
+    batch_size: int = number(8, 1)
+    out: str = "predicted"
+
+
+@dataclass(kw_only=True)
+class AttentionJob(ImagesJob):
+    """Shows what in images made the network decide, by several methods, and measures how far each can be believed.
+
+    Args:
+        methods: how, names or {name: {option: value}}.
+        layers: whose heads are drawn, and whose weights are written; 0 is the first, -1 the last.
+        target: the class that is asked about, its name or index; by default the likeliest of each image.
+        steps: in which patches are taken away and brought back to measure a map; 0 measures none.
+        out: folder for a page, overlays and arrays of each image.
+
+    Example:
+        >>> AttentionJob(paths="cat.jpg", checkpoint="runs/a/best.ckpt", methods=["rollout"]).steps
+        14
+    """
+
+    methods: list[Choice] = list_of(METHODS, "attention", "rollout", "relevance", "grad_cam")
+    layers: list[int] = field(default_factory=lambda: [-1])
+    target: str | None = None
+    steps: int = number(14, 0)
+    out: str = "attention"
 
 
 def check_job(job, cls, function):

@@ -103,17 +103,20 @@ def add_job(parser, job, *skip):
     parser.add_class_arguments(job, skip={*positional, *(part.name for part in parts), *skip}, as_group=False)
     for part in parts:
         parser.add_class_arguments(part.type, part.name, as_group=False)
-        for field in dataclasses.fields(part.type):
+    for prefix, fields in (("", job), *((f"{part.name}.", part.type) for part in parts)):
+        for field in dataclasses.fields(fields):
             if table := field.metadata.get("table"):
-                action = next(action for action in parser._actions if action.dest == f"{part.name}.{field.name}")
+                action = next(action for action in parser._actions if action.dest == prefix + field.name)
                 action.help += f" There are {', '.join(table)}."
 
 
 def argument_help(thing, name):
-    """What a docstring says about an argument."""
+    """What a docstring, of a function or of a class or one above it, says about an argument."""
     import docstring_parser
 
-    return next(part.description for part in docstring_parser.parse(thing.__doc__).params if part.arg_name == name)
+    docs = [each.__doc__ or "" for each in getattr(thing, "__mro__", [thing])]
+    return next(part.description for doc in docs for part in docstring_parser.parse(doc).params
+                if part.arg_name == name)
 
 
 def flag_types(job, prefix="--"):

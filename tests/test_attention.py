@@ -167,7 +167,7 @@ def test_deletion_and_insertion_by_hand():
     found = faithfulness(logits, image, best, 0, steps=4)
     np.testing.assert_allclose(found.deletion, [1, 0, 0, 0, 0], atol=1e-6)
     np.testing.assert_allclose(found.insertion[1:], [1, 1, 1, 1], atol=1e-6)
-    assert abs(found.deletion_area - 0.125) < 1e-6 and found.insertion[0] > 0.9  # a blur of a tenth of a pixel
+    assert abs(found.deletion_area - 0.125) < 1e-6 and 0.3 < found.insertion[0] < 0.8  # spread by a patch's width
     found = faithfulness(logits, image, worst, 0, steps=4)
     np.testing.assert_allclose(found.deletion, [1, 1, 1, 1, 0], atol=1e-6)
     assert abs(found.deletion_area - 0.875) < 1e-6

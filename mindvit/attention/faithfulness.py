@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-BLUR = 5 / 224  # deviation of the blurred image that insertion begins with, as a share of the image's side
-
 
 @dataclasses.dataclass(frozen=True)
 class Faithfulness:
@@ -72,12 +70,13 @@ def faithfulness(logits: Callable[[NDArray[np.float32]], NDArray[np.float32]], i
     if steps < 1:
         raise ValueError(f"steps is {steps}; it is at least 1")
     places = np.argsort(np.argsort(-saliency, None, kind="stable")).reshape(saliency.shape)  # 0 is the best patch
-    places = np.kron(places, np.ones([side // n for side, n in zip(image.shape[1:], saliency.shape)], int))
+    patch = [side // n for side, n in zip(image.shape[1:], saliency.shape)]
+    places = np.kron(places, np.ones(patch, int))
     shares = np.round(np.linspace(0, saliency.size, steps + 1))  # patches that are gone, or have come
     chosen = places < shares[:, None, None, None]  # (steps + 1, 1, height, width)
-    deviations = (0, *(BLUR * side for side in image.shape[1:]))
+    blurred = gaussian_filter(image, (0, *patch))  # deviations; RISE has 5 of 224 pixels, which leaves a digit legible
     curves = [softmax(logits(np.where(chosen, new, old).astype(np.float32)))[:, target]
-              for new, old in ((np.float32(0), image), (image, gaussian_filter(image, deviations)))]
+              for new, old in ((np.float32(0), image), (image, blurred))]
     return Faithfulness(*curves)
 
 

@@ -1,0 +1,194 @@
+"""Attention: from an AttentionJob to pages, overlays and arrays of what made the network decide."""
+
+import itertools
+import os
+import pathlib
+import re
+
+import numpy as np
+
+from mindvit.attention.capture import Evidence, Explainer, check_layer
+from mindvit.attention.faithfulness import faithfulness
+from mindvit.attention.methods import head_maps, saliency_map
+from mindvit.choices import Choice, name_of
+from mindvit.config import AttentionJob, check_job
+from mindvit.data import read_dataset
+from mindvit.data.transforms import opened
+from mindvit.files import check_writable, replacing, write_json
+from mindvit.inference.classifier import check_weights, most_likely, open_classifier
+from mindvit.inference.prediction import LONGEST_NAME, copy_names
+from mindvit.preprocessing import seen_box
+from mindvit.visualize.overlay import overlay, save_sheet
+from mindvit.zoo import BROKEN
+
+CHANCE = "random"  # what a map of random numbers is called, beside which the others are read
+RANDOM_ORDERS = 3
+COLUMNS = 6  # heads side by side
+
+
+def label_of(choice: Choice) -> str:
+    """A method and its options in words."""
+    options = choice[name_of(choice)] if isinstance(choice, dict) else None
+    if not isinstance(options, dict):
+        return name_of(choice) if options is None else f"{name_of(choice)} {options}"
+    return " ".join([name_of(choice), *(f"{name} {value}" for name, value in options.items())])
+
+
+def find_target(target, names):
+    """The index of a class, of its name or index.
+
+    Raises:
+        ValueError: no class has it, or several have.
+    """
+    found = [index for index, name in enumerate(names) if name == target]
+    if len(found) > 1:
+        raise ValueError(f"target {target!r} is the name of the classes {', '.join(map(str, found))}; give one of "
+                         "these")
+    if not found and not (target.isdecimal() and int(target) < len(names)):
+        raise ValueError(f"target {target!r} is no class of the checkpoint, by name or by index from 0 to "
+                         f"{len(names) - 1}; they begin with {', '.join(names[:5])}")
+    return found[0] if found else int(target)
+
+
+def measured(classifier, image, maps, target, steps):
+    """{map: deletion and insertion} of the maps, and of random ones in their middle."""
+    def areas(values):
+        found = faithfulness(classifier.logits, image, values, target, steps)
+        return found.deletion_area, found.insertion_area
+
+    random = np.random.default_rng(0).random((RANDOM_ORDERS, *next(iter(maps.values())).shape))
+    found = {label: areas(values) for label, values in maps.items()}
+    found[CHANCE] = np.mean([areas(values) for values in random], 0)
+    return {label: {"deletion": float(deletion), "insertion": float(insertion)}
+            for label, (deletion, insertion) in found.items()}
+
+
+def free_paths(folder, name, ends):
+    """Paths with these ends of an image's outputs, none of which is there."""
+    name = os.fsencode(name)[:LONGEST_NAME].decode("utf-8", "replace").rstrip("\ufffd")
+    for stem in itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2))):
+        paths = [folder / f"{stem}{end}" for end in ends]
+        if not any(path.exists() for path in paths):
+            return paths
+
+
+def check_options(job, layers, heads):
+    """The methods by what they are called; ValueError if a layer or head is none of the network's."""
+    nothing = np.zeros((layers, heads, 2, 2))
+    blank = Evidence(np.zeros(1), 0, nothing, nothing, nothing[:, 0], nothing[:, 0], np.array([1, 0]), (1, 1))
+    for layer in job.layers:
+        check_layer(layer, layers)
+    methods = {label_of(method): method for method in job.methods}
+    if len(methods) < len(job.methods):
+        raise ValueError(f"methods has one of {', '.join(methods)} twice; leave one out")
+    for method in job.methods:
+        saliency_map(blank, method)
+    return methods
+
+
+def figures_of(figures):
+    return f"deletion {figures['deletion']:.3f}, insertion {figures['insertion']:.3f}"
+
+
+def explain(job, methods, classifier, explainer, target, file, name):
+    """The record of one image, of which page, overlays and arrays are written."""
+    image = opened(file, classifier.preprocessing)
+    prepared = classifier.prepare(image)
+    evidence = explainer(prepared, target)
+    if not np.isfinite(evidence.logits).all():
+        raise ValueError(f"{classifier.source} gives no numbers: {BROKEN}")
+    predictions = most_likely(evidence.logits, classifier.names, len(classifier.names))
+    maps = {label: saliency_map(evidence, method) for label, method in methods.items()}
+    figures = measured(classifier, prepared, maps, evidence.target, job.steps) if job.steps else {}
+    seen = image.crop(seen_box(image.height, image.width, classifier.size, classifier.preprocessing))
+    drawn = {label: overlay(seen, values) for label, values in maps.items()}
+    page, arrays, *overlays = free_paths(pathlib.Path(job.out), name, [
+        ".png", ".npz", *(f"_{re.sub('[^a-z0-9-]+', '_', label)}.jpg" for label in maps)])
+    for path, picture in zip(overlays, drawn.values()):
+        with replacing(path) as temporary:
+            picture.save(temporary, quality=92)
+    rows = [[(seen, [f"{each['label']} ({each['index']}) {each['probability']:.3f}" for each in predictions[:3]]),
+             *((drawn[label], [label, *([figures_of(figures[label])] if figures else [])]) for label in maps)]]
+    for layer in job.layers:
+        heads = [(overlay(seen, values), [f"layer {layer % explainer.layers}, head {head}"])
+                 for head, values in enumerate(head_maps(evidence, layer))]
+        rows += [heads[i:i + COLUMNS] for i in range(0, len(heads), COLUMNS)]
+    save_sheet(rows, page)
+    with replacing(arrays) as temporary, open(temporary, "wb") as archive:
+        np.savez(archive, weights=evidence.attention[job.layers], layers=job.layers, **maps)
+    return {"path": file, "predictions": predictions[:5],
+            "target": next(each for each in predictions if each["index"] == evidence.target),
+            "page": str(page), "arrays": str(arrays), "overlays": dict(zip(maps, map(str, overlays))),
+            **({"faithfulness": figures} if figures else {})}
+
+
+def draw_attention(job: AttentionJob) -> list[dict]:
+    """Shows what in images made the network decide; prints and returns one record an image.
+
+    Of each image, `NAME.png` is a page of the overlays and of the heads, `NAME_METHOD.jpg` an overlay, and `NAME.npz`
+    has the maps, (rows, columns) of patches, and the `weights` of the layers, (layers, heads, N, N), rows summing to 1.
+
+    Args:
+        job (AttentionJob): the run.
+
+    Returns:
+        list[dict]: for each image `path`, `predictions`, `target` (`index`, `label`, `probability`), `page`, `arrays`,
+        `overlays` by method and, unless steps is 0, `faithfulness`: by method, and for random maps, the areas under the
+        curves of `deletion` (low is good) and `insertion` (high is good); `error` in place of these for an image that
+        can't be read.
+
+    Raises:
+        FileNotFoundError: a path, or the checkpoint, is absent.
+        OSError: out or json cannot be written.
+        TypeError: it is no AttentionJob.
+        ValueError: no weights or images are given, there is no such layer, head or class, or network, checkpoint or
+            device do not fit.
+
+    Example:
+        >>> job = AttentionJob(paths="cat.jpg", checkpoint="vit_tiny_patch16_224.safetensors", steps=0)
+        >>> records = draw_attention(job)
+        device CPU ...
+        >>> records[0]["page"], list(records[0]["overlays"])
+        ('attention/cat.png', ['attention', 'rollout', 'relevance', 'grad_cam'])
+    """
+    check_job(job, AttentionJob, "draw_attention")
+    check_weights(job, "ask")
+    if not job.paths:
+        raise ValueError("there is nothing to look at; give images or folders")
+    check_writable(job.out, folder=True)
+    if job.json:
+        check_writable(job.json)
+    files = [str(file) for path in job.paths for file in read_dataset(path)[0]]
+    classifier = open_classifier(job, "graph")
+    explainer = Explainer(classifier.network)
+    target = None if job.target is None else find_target(job.target, classifier.names)
+    methods = check_options(job, explainer.layers, classifier.network.transformer.layers[0].attention.num_heads)
+    if job.steps:
+        print("deletion: the area under the class's probability while the patches that a map names first are taken "
+              f"away, low is good; insertion: while they come, high is good; {CHANCE}: the same for a map of random "
+              "numbers", flush=True)
+    names, records = copy_names(files), []
+    for file in files:
+        try:
+            records.append(explain(job, methods, classifier, explainer, target, file, names[file]))
+        except (OSError, ValueError, RuntimeError) as error:
+            records.append({"path": file, "error": str(error)})
+        print(in_words(records[-1]), flush=True)
+    if len(told := [record["faithfulness"] for record in records if "faithfulness" in record]) > 1:
+        print(f"mean of {len(told)} images:")
+        for label in told[0]:
+            mean = {name: np.mean([figures[label][name] for figures in told]) for name in ("deletion", "insertion")}
+            print(f"  {label}: {figures_of(mean)}", flush=True)
+    if job.json:
+        write_json(records, job.json)
+    return records
+
+
+def in_words(record):
+    """The lines on one image."""
+    if "error" in record:
+        return f"{record['path']}: {record['error']}"
+    target = record["target"]
+    figures = [f"  {label}: {figures_of(found)}" for label, found in record.get("faithfulness", {}).items()]
+    return "\n".join([f"{record['path']}: {{{target['index']}: {target['label']!r}}} {target['probability']:.4f}; "
+                      f"{record['page']}", *figures])
