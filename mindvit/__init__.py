@@ -21,6 +21,11 @@ try:
         Faithfulness,
         faithfulness,
     )
+    from mindvit.attention.measures import (
+        attention_distances,
+        patch_filters,
+        position_similarity,
+    )
     from mindvit.attention.methods import (
         head_maps,
         saliency_map,
@@ -137,6 +142,7 @@ try:
         save_batch,
         save_confusion,
         save_curves,
+        save_figure7,
         show_result,
     )
     from mindvit.zoo import (
@@ -204,6 +210,7 @@ __all__ = [
     "TransformerEncoder",
     "ValAccMonitor",
     "ViT",
+    "attention_distances",
     "attention_maps",
     "build_model",
     "convert_weights",
@@ -237,6 +244,8 @@ __all__ = [
     "open_dataset",
     "open_rgb",
     "overlay",
+    "patch_filters",
+    "position_similarity",
     "predict",
     "predict_transform",
     "prepare_image",
@@ -248,6 +257,7 @@ __all__ = [
     "save_batch",
     "save_confusion",
     "save_curves",
+    "save_figure7",
     "save_weights",
     "show_batch",
     "show_result",

@@ -36,7 +36,7 @@ def test_an_image_gets_a_page_overlays_and_arrays(digit, graph_mode, capsys):
     labels = ["rollout", "attention layer 0 head 1", "grad_cam"]
     assert list(record["overlays"]) == labels and list(record["faithfulness"]) == [*labels, "random"]
     assert record["overlays"][labels[1]] == "attention/three-2_attention_layer_0_head_1.jpg"
-    for path in (record["page"], *record["overlays"].values()):
+    for path in ("attention/figure7.png", record["page"], *record["overlays"].values()):
         assert min(Image.open(path).size) >= 400
     arrays = np.load(record["arrays"])
     network = create_model("digits", pretrained=True).set_train(False)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mindvit.attention.capture import Evidence, Explainer, check_layer
 from mindvit.attention.faithfulness import faithfulness
+from mindvit.attention.measures import attention_distances
 from mindvit.attention.methods import head_maps, saliency_map
 from mindvit.choices import Choice, name_of
 from mindvit.config import AttentionJob, check_job
@@ -18,6 +19,7 @@ from mindvit.files import check_writable, replacing, write_json
 from mindvit.inference.classifier import check_weights, most_likely, open_classifier
 from mindvit.inference.prediction import LONGEST_NAME, copy_names
 from mindvit.preprocessing import seen_box
+from mindvit.visualize.figure7 import save_figure7
 from mindvit.visualize.overlay import overlay, save_sheet
 from mindvit.zoo import BROKEN
 
@@ -91,7 +93,7 @@ def figures_of(figures):
 
 
 def explain(job, methods, classifier, explainer, target, file, name):
-    """The record of one image, of which page, overlays and arrays are written."""
+    """Writes page, overlays and arrays of an image; returns how far the heads look, (layers, heads), and its record."""
     image = opened(file, classifier.preprocessing)
     prepared = classifier.prepare(image)
     evidence = explainer(prepared, target)
@@ -116,7 +118,9 @@ def explain(job, methods, classifier, explainer, target, file, name):
     save_sheet(rows, page)
     with replacing(arrays) as temporary, open(temporary, "wb") as archive:
         np.savez(archive, weights=evidence.attention[job.layers], layers=job.layers, **maps)
-    return {"path": file, "predictions": predictions[:5],
+    embedding = classifier.network.patch_embedding
+    distances = attention_distances(evidence.attention[None], evidence.grid, embedding.patch_size)
+    return distances, {"path": file, "predictions": predictions[:5],
             "target": next(each for each in predictions if each["index"] == evidence.target),
             "page": str(page), "arrays": str(arrays), "overlays": dict(zip(maps, map(str, overlays))),
             **({"faithfulness": figures} if figures else {})}
@@ -127,6 +131,7 @@ def draw_attention(job: AttentionJob) -> list[dict]:
 
     Of each image, `NAME.png` is a page of the overlays and of the heads, `NAME_METHOD.jpg` an overlay, and `NAME.npz`
     has the maps, (rows, columns) of patches, and the `weights` of the layers, (layers, heads, N, N), rows summing to 1.
+    `figure7.png` shows patch filters, position embeddings and attention distance, as the ViT paper's figure 7 does.
 
     Args:
         job (AttentionJob): the run.
@@ -167,10 +172,12 @@ def draw_attention(job: AttentionJob) -> list[dict]:
         print("deletion: the area under the class's probability while the patches that a map names first are taken "
               f"away, low is good; insertion: while they come, high is good; {CHANCE}: the same for a map of random "
               "numbers", flush=True)
-    names, records = copy_names(files), []
+    names, records, distances = copy_names(files), [], []
     for file in files:
         try:
-            records.append(explain(job, methods, classifier, explainer, target, file, names[file]))
+            found, record = explain(job, methods, classifier, explainer, target, file, names[file])
+            distances.append(found)
+            records.append(record)
         except (OSError, ValueError, RuntimeError) as error:
             records.append({"path": file, "error": str(error)})
         print(in_words(records[-1]), flush=True)
@@ -179,6 +186,11 @@ def draw_attention(job: AttentionJob) -> list[dict]:
         for label in told[0]:
             mean = {name: np.mean([figures[label][name] for figures in told]) for name in ("deletion", "insertion")}
             print(f"  {label}: {figures_of(mean)}", flush=True)
+    if distances:
+        figure, = free_paths(pathlib.Path(job.out), "figure7", [".png"])
+        save_figure7(classifier.network, np.mean(distances, 0), figure)
+        print(f"{figure}: patch filters, position embeddings, and how far each head looks in {len(distances)} images",
+              flush=True)
     if job.json:
         write_json(records, job.json)
     return records
