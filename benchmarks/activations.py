@@ -8,23 +8,17 @@ import json
 import subprocess
 import sys
 
+from mindspore.nn.utils import no_init_parameters
+
 from benchmarks import measure
+from mindvit.models import ViT
+from mindvit.summary import activation_bytes
 
 # forms: (what is measured, level and recompute of the graph that is counted)
 FORMS = {"the CPU's": ("mindvit", None), "native": ("native_forms", ("O0", False)),
          "native, recompute": ("recomputed", ("O0", True)), "native, O2": (None, ("O2", False)),
          "native, O2, recompute": (None, ("O2", True))}
 COUNTED = [128, 256]  # images a step, enough that what does not grow with them is not in the peak's way
-
-
-def formula(sizes, level, recompute):
-    """Bytes that docs/scaling.md counts for each image of a step."""
-    tokens, width, layers = measure.tokens(sizes), sizes["embed_dim"], sizes["num_layers"]
-    wide, hidden = tokens * width, tokens * sizes["mlp_dim"]
-    bytes_each, norms, image = (4, 8, 0) if level == "O0" else (2, 10, 3 * sizes["image_size"] ** 2)
-    block = norms * wide + 2 * hidden + sizes["num_heads"] * tokens**2
-    kept = layers * wide + block - wide if recompute else layers * block
-    return bytes_each * (kept + wide + 2 * hidden + image)
 
 
 def counted(sizes, level, recompute):
@@ -55,8 +49,11 @@ def main(words=None):
     results, rows = [], []
     for model in ["smoke"] if arguments.smoke else arguments.models.split(","):
         sizes = measure.model_sizes(arguments, model)
+        with no_init_parameters():
+            network = ViT(**sizes)
         for forms, (task, graph) in FORMS.items():
-            row = {"model": model, "forms": forms, "formula": formula(sizes, *(graph or ("O0", False))) / 2**20}
+            row = {"model": model, "forms": forms,
+                   "formula": activation_bytes(network, *(graph or ("O0", False))) / 2**20}
             if graph:
                 row["counted"] = counted(sizes, *graph) / 2**20
             if task:

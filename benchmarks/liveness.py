@@ -1,4 +1,5 @@
-"""Memory of the tensors that live at a time in a training step, counted in the graph that a device would get.
+"""Memory of the tensors that live at a time in a training step, or a forward pass, counted in the graph that a device
+would get.
 
 Nothing is run: each tensor lives from its operator to its last use, operators go in the order in which they become
 ready ("bfs", MindSpore's default), and what the kernels hold for themselves is not there. Weights do not count.
@@ -76,7 +77,7 @@ def peak_bytes(text):
     return most
 
 
-def main(sizes, batches, recompute, level):
+def main(sizes, batches, recompute, level, train=True):
     folder = tempfile.TemporaryDirectory()
     os.environ.update(MS_DEV_SAVE_GRAPHS="1", MS_DEV_SAVE_GRAPHS_PATH=folder.name, MS_DEV_DUMP_IR_PASSES="validate")
     from mindspore import nn
@@ -88,7 +89,7 @@ def main(sizes, batches, recompute, level):
     nn.Cell.init_parameters_data = lambda self, auto_parallel_mode=False: {}  # values nobody reads
     with folder, no_init_parameters():
         for batch in batches:
-            call = networks.native_forms(sizes, batch, True, recompute, level)
+            call = networks.native_forms(sizes, batch, train, recompute, level)
             # as for an export, whose compilation ends before the backend's part
             _cell_graph_executor.compile(call.cell, *call.inputs, phase=f"export.{batch}", do_convert=False)
             [file] = pathlib.Path(folder.name).glob("*validate*.ir")

@@ -125,6 +125,9 @@ try:
         IMAGENET_STD,
         Preprocessing,
     )
+    from mindvit.summary import (
+        summarize,
+    )
     from mindvit.training.callbacks import (
         LossMonitor,
         ProgressBar,
@@ -261,6 +264,7 @@ __all__ = [
     "save_weights",
     "show_batch",
     "show_result",
+    "summarize",
     "train",
     "train_transform",
     "use_device",

@@ -39,6 +39,7 @@ from mindvit.flags import (
 )
 from mindvit.inference import evaluation, overlays, prediction
 from mindvit.runtime.signals import asked, stoppable
+from mindvit.summary import summarize
 from mindvit.training import loop
 from mindvit.training.loop import CONFIG_HEADER
 
@@ -47,6 +48,7 @@ COMMANDS = {}
 entry(COMMANDS)(quickstart)
 entry(COMMANDS)(doctor)
 entry(COMMANDS, "check-data")(check_data)
+entry(COMMANDS, "summary")(summarize)
 
 
 @entry(COMMANDS)
