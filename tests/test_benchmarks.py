@@ -34,6 +34,7 @@ RUNS = {
     "activations": [],
     "input_pipeline": [],
     "check_data": [],
+    "faithfulness": [],
     "scaling": ["--plot", "scaling.png"],
     "initialisation": ["--sets", "digits"],
 }

@@ -189,7 +189,7 @@ def draw_attention(job: AttentionJob) -> list[dict]:
     if distances:
         figure, = free_paths(pathlib.Path(job.out), "figure7", [".png"])
         save_figure7(classifier.network, np.mean(distances, 0), figure)
-        print(f"{figure}: patch filters, position embeddings, and how far each head looks in {len(distances)} images",
+        print(f"{figure}: patch filters, position embeddings, and how far each head looks (images: {len(distances)})",
               flush=True)
     if job.json:
         write_json(records, job.json)
