@@ -68,7 +68,7 @@ def darkness(label, figure):
 
 def test_a_font_of_the_system_is_found(system, font, capsys):
     system += [__file__, os.path.join(os.path.dirname(font), "gone.ttf"), font]  # no font, and one that is gone
-    shown = np.asarray(show_result(PICTURE, {CAT: 0.5}, text_color="black", row_width=40, font_scale=1))
+    shown = np.asarray(show_result(PICTURE, {CAT: "x"}, text_color="black", row_width=40, font_scale=1))
     assert (shown[12:28, 6:26] == 0).all()  # 32 pixels: the square is 25 wide and ends on the base line at 29
     figure = confusion.picture(np.eye(2), [CAT, "dog"])
     FigureCanvasAgg(figure).draw()
@@ -82,6 +82,7 @@ def test_a_font_of_the_system_is_found(system, font, capsys):
 def test_without_a_font_the_index_is_written(system, capsys):
     system.append(os.path.join(matplotlib.get_data_path(), "fonts/ttf/LastResortHE-Regular.ttf"))  # a box for anything
     for result, instead in (({f"{CAT} (3)": 0.93}, {"class 3": 0.93}), ({3: f"{CAT} x"}, {"class 3": "x"}),
+                            ({f"{CAT} (3)": "x"}, {"class 3": "x"}), ({CAT: "x"}, {"(no font)": "x"}),
                             ({CAT: 0.5}, {"(no font)": 0.5}), ({f"{CAT} cat": 0.5}, {"cat": 0.5})):
         assert (np.asarray(show_result(PICTURE, result)) == np.asarray(show_result(PICTURE, instead))).all()
     three, four = (np.asarray(show_result(PICTURE, {index: CAT})) for index in (3, 4))

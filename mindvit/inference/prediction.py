@@ -16,9 +16,7 @@ from mindvit.inference.classifier import check_weights, most_likely, open_classi
 from mindvit.visualize import show_result
 from mindvit.zoo import BROKEN
 
-LONGEST_LABEL = 32  # characters on an annotated copy
 LONGEST_NAME = 200  # bytes of its name; file systems take 255, of a temporary name too
-LONGEST_SIDE = 65_500  # pixels of it, with which a JPEG can be read again: Pillow writes no more
 FEW_IMAGES = 4  # ViT-B/16 on two cores: 0.5 s an image without a graph, 0.13 s with it, but 2.3 s to compile it
 
 
@@ -62,20 +60,13 @@ def in_words(record):
     return f"{record['path']}: " + "\n  ".join(lines)
 
 
-def shortened(label):
-    """A class's name that leaves room for its probability on the picture."""
-    return label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL - 3]}..."
-
-
 def annotated_copy(image, name, predictions, folder):
     """Writes an image with its predictions to a new file in the folder, never over another; returns its path."""
     name = os.fsencode(name)[:LONGEST_NAME].decode("utf-8", "replace").rstrip("\ufffd")
     names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
     target = next(path for path in (folder / f"{name}.jpg" for name in names) if not path.exists())
-    lines = {f"{shortened(p['label'])} ({p['index']})": p["probability"] for p in predictions}
-    scale = max(1, round(320 / max(image.size)))  # on a small image the text would hide everything
-    image = image.resize([min(side * scale, LONGEST_SIDE) for side in image.size], 0)
-    show_result(np.asarray(image), lines, out_file=target)
+    bars = {f"{p['label']} ({p['index']})": p["probability"] for p in predictions}
+    show_result(np.asarray(image), bars, out_file=target)
     return target
 
 

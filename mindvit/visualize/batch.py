@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mindvit.files import StrPath, replacing
-from mindvit.visualize.annotate import default_font
+from mindvit.visualize.annotate import default_font, font_of
 from mindvit.visualize.fonts import choose_font
 
 TILE, LINE = 224, 18  # pixels: the least width of an image, the height of a line below it
@@ -52,5 +52,4 @@ def save_batch(images: NDArray[np.float32], targets: NDArray, classes: Sequence[
 def write(draw, place, name, index, share):
     """A class and its share, in a font that has its characters, else its number."""
     line, file = choose_font(f"{name}: {share:.2f}", default_font(), f"class {index}: {share:.2f}")
-    font = ImageFont.load_default(14) if file is default_font() else ImageFont.truetype(file, 14)
-    draw.text(place, line, fill="black", font=font)
+    draw.text((place[0], place[1] + 13), line, "black", font_of(file, 14), "ls")  # fonts begin at heights of their own

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mindvit.files import StrPath, replacing
-from mindvit.visualize.annotate import default_font
+from mindvit.visualize.annotate import default_font, font_of, shortened
 from mindvit.visualize.fonts import choose_font
 
 ROWS, COLUMNS, TILE = 40, 8, 120  # classes, images of each, pixels of a side
@@ -39,14 +39,12 @@ def band(label, name, counts, images):
     """The row of one class."""
     drawn = Image.new("RGB", (WIDTH, HEAD + TILE + GAP), "white")
     draw = ImageDraw.Draw(drawn)
-    font, small = (ImageFont.load_default(size) for size in (18, 14))
+    small = ImageFont.load_default(14)
     right = WIDTH - GAP - draw.textlength(counts, small)
     draw.text((right, HEAD - 6), counts, "gray", small, "ls")
     line, file = choose_font(name, default_font(), f"class {label}")
-    font = font if file is default_font() else ImageFont.truetype(file, 18)
-    while draw.textlength(line, font) > right - 3 * GAP:
-        line = f"{line[:-4]}..."
-    draw.text((GAP, HEAD - 6), line, "black", font, "ls")
+    font = font_of(file, 18)
+    draw.text((GAP, HEAD - 6), shortened(line, font, right - 3 * GAP), "black", font, "ls")
     for column, image in enumerate(images[:COLUMNS]):
         tile = ImageOps.pad(image, (TILE, TILE), color="#eeeeee")
         drawn.paste(tile, (GAP + column * (TILE + GAP), HEAD))
