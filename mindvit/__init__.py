@@ -142,6 +142,7 @@ try:
     )
     from mindvit.visualize import (
         overlay,
+        plot_curves,
         save_batch,
         save_confusion,
         save_curves,
@@ -248,6 +249,7 @@ __all__ = [
     "open_rgb",
     "overlay",
     "patch_filters",
+    "plot_curves",
     "position_similarity",
     "predict",
     "predict_transform",

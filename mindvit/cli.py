@@ -42,6 +42,7 @@ from mindvit.runtime.signals import asked, stoppable
 from mindvit.summary import summarize
 from mindvit.training import loop
 from mindvit.training.loop import CONFIG_HEADER
+from mindvit.visualize import plot_curves
 
 # A function that takes one job has the job's fields as flags; another has its arguments, those before `/` as words.
 COMMANDS = {}
@@ -79,6 +80,18 @@ def predict(job: PredictJob):
 def attention(job: AttentionJob):
     """Show what in images made the network decide, by several methods, and how far each can be believed."""
     return int(any("error" in record for record in overlays.draw_attention(job)))
+
+
+@entry(COMMANDS, "plot-curves")
+def draw_curves(runs: list[str], /, out: str):
+    """Draw the curves of several runs on one picture: plot-curves runs/a runs/b --out curves.png.
+
+    Args:
+        runs: run folders, or metrics.csv files.
+        out: the picture to write, .png, .jpg, .webp, .svg or .pdf.
+    """
+    plot_curves(runs, out)
+    print(f"{out}: loss and accuracy of {', '.join(runs)}")
 
 
 @entry(COMMANDS, "models")
