@@ -18,6 +18,7 @@ setup(
     packages=find_packages(include=["mindvit", "mindvit.*"]),
     package_data={"mindvit": ["digits.ckpt", "imagenet1k_classes.tsv", "recipes/*.yaml", "py.typed"],
                   "mindvit.data": ["digits.npz"],
+                  "mindvit.inference": ["report.html"],
                   "mindvit.checkpoints.libraries": ["timm_preparation.tsv"]},
     install_requires=[
         "mindspore>=2.7",

@@ -318,6 +318,8 @@ class EvalJob(RunConfig):
         json: file for the result.
         per_class: print images, correct ones and top-1 of each class, and put them into the JSON file.
         confusion: folder for confusion.json, confusion.csv and confusion.png.
+        report: folder for report.html, a page with intervals, calibration, confusion, classes and the most confident
+            mistakes; see docs/report.md.
         distributed: on several devices, one process each, which msrun starts; see docs/scaling.md.
 
     Example:
@@ -332,6 +334,7 @@ class EvalJob(RunConfig):
     json: str | None = None
     per_class: bool = False
     confusion: str | None = None
+    report: str | None = None
     distributed: bool = False
 
 

@@ -4,7 +4,9 @@ import dataclasses
 import functools
 import logging
 import os
+import platform
 import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import mindspore as ms
@@ -25,6 +27,17 @@ class Device:
     target: str
     amp_level: str
     data_sink: bool
+
+
+def versions() -> str:
+    """Versions of Python, MindSpore, mindvit and numpy, and of CANN's Python packages where they are installed."""
+    found = [f"Python {platform.python_version()} on {platform.machine()}", f"MindSpore {ms.__version__}"]
+    for name in ("mindvit", "numpy", "te", "hccl"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
 
 
 @functools.cache

@@ -1,17 +1,14 @@
 """`mindvit doctor`: a minute of small checks on the device, whose output is what a report of a problem needs."""
 
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from mindvit.device import Device, build_model, choose_target, use_device
+from mindvit.device import Device, build_model, choose_target, use_device, versions
 from mindvit.models.vit import ViT
 from mindvit.optim.optimizers import adam
 from mindvit.training.loss import CrossEntropySmooth
@@ -37,17 +34,6 @@ def near(found: np.ndarray, expected: np.ndarray, tolerance: float) -> str:
     if not worst <= tolerance:
         raise ValueError(f"differs by {worst:.1e} of the largest value; at most {tolerance:.0e} is rounding")
     return f"differs by {worst:.1e} of the largest value"
-
-
-def versions() -> str:
-    """Versions of Python, MindSpore, mindvit and numpy, and of CANN's Python packages where they are installed."""
-    found = [f"Python {platform.python_version()} on {platform.machine()}", f"MindSpore {ms.__version__}"]
-    for name in ("mindvit", "numpy", "te", "hccl"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
 
 
 def product(device: Device) -> str:

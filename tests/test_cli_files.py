@@ -22,6 +22,8 @@ DIGITS = ["--model.name", "digits", "--model.pretrained", "true"]
     ["show-batch", *FLAGS, "--data.root", "DATA", "--out", "OUT/batch.png"],
     ["eval", *DIGITS, "--data.root", "DATA", "--json", "OUT/result.json"],
     ["eval", *DIGITS, "--data.root", "DATA", "--confusion", "OUT"],
+    ["eval", *DIGITS, "--data.root", "DATA", "--report", "OUT"],
+    ["plot-curves", "runs/a", "--out", "OUT/curves.png"],
     ["predict", "1.png", *DIGITS, "--out", "OUT"],
     ["predict", "1.png", *DIGITS, "--json", "OUT/records.json"],
     ["convert", "tiny.ckpt", "OUT/model.safetensors", "--format", "timm", "--overrides", '{"num_heads": 4}'],

@@ -148,9 +148,15 @@ import sys
 from mindvit.cli import main
 
 words, (few, many) = sys.argv[1:-2], sys.argv[-2:]
-assert main([*words, "--data.root", many, "--json", "many.json", "--confusion", "many", "--per_class", "true"]) == 0
-assert main([*words, "--data.root", few, "--json", "few.json"]) == 0
+assert main([*words, "--data.root", many, "--json", "many.json", "--confusion", "many", "--per_class", "true",
+             "--report", "many"]) == 0
+assert main([*words, "--data.root", few, "--json", "few.json", "--report", "few"]) == 0
 """
+
+
+def measured_part(page):
+    """A report without what it says of the run, as its date."""
+    return pathlib.Path(page).read_text().split("How it was measured")[0]
 
 
 @pytest.mark.long
@@ -165,14 +171,17 @@ def test_three_workers_evaluate_as_one(digit_folder, digit_run, tmp_path):
     folders = [str(tmp_path), str(digit_folder)]
     alone(EVALUATIONS, [*words, *folders])
     names = ("many.json", "few.json", "many/confusion.json")
+    pages = ("many/report.html", "few/report.html")
     expected = [json.loads(pathlib.Path(name).read_text()) for name in names]
-    for name in names:
+    page = [measured_part(name) for name in pages]
+    for name in (*names, *pages):
         pathlib.Path(name).unlink()
     msrun(EVALUATIONS, [*words, "--distributed", "true", *folders], 3)
     found = [json.loads(pathlib.Path(name).read_text()) for name in names]
     for one, three in zip(expected[:2], found[:2]):
         assert three.pop("val_loss") == pytest.approx(one.pop("val_loss"), abs=1e-9)
     assert found == expected and found[0]["images"] == 40 and found[1]["images"] == 2
+    assert [measured_part(name) for name in pages] == page and "data:image/png" in page[0]
 
 
 OVERFLOW = """

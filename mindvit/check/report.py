@@ -15,7 +15,7 @@ from mindvit.check.look import LOOK, ODD, UNREAD, look_at
 from mindvit.config import DataConfig
 from mindvit.data import find_arrays, open_splits
 from mindvit.data.folder import is_image
-from mindvit.data.images import CONVERT, decode, read_bytes
+from mindvit.data.images import CONVERT, small_image
 from mindvit.files import check_writable, replacing
 from mindvit.training.callbacks import WORDS, progress_bar
 from mindvit.training.loop import new_run_folder, numbered
@@ -168,16 +168,9 @@ class Looked:
             mine = np.flatnonzero(self.readable & (self.label == label))
             some = mine[self.split[mine] == self.split[mine][:1]]  # training images, if it has any
             some = some[np.unique(np.linspace(0, len(some) - 1, COLUMNS).round().astype(int))] if len(some) else some
-            images = [small_image(self.files[i]) for i in some]
+            images = [small_image(self.files[i], TILE) for i in some]
             yield (label, self.classes[label], ", ".join(f"{count:,} {WORDS[split]}" for split, count in zip(
                 self.splits, self.counts[:, label])), images)
-
-
-def small_image(path):
-    """An image that fits into a tile."""
-    image = decode(read_bytes(path), path, least=TILE)
-    image.thumbnail((TILE, TILE))
-    return image
 
 
 def look_through(sets):

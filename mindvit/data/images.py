@@ -156,6 +156,13 @@ def sized_rgb(image, opening="seen", least=None):
     return rgb.reduce(2) if many and not scaled else rgb
 
 
+def small_image(path, side):
+    """The RGB of an image file that fits into a square, of a JPEG decoded no larger than that needs."""
+    image = decode(read_bytes(path), path, least=side)
+    image.thumbnail((side, side))
+    return image
+
+
 def unread_format(data):
     """The format that the brands in the file's first box, ftyp, stand for, or None."""
     if data[4:8] != b"ftyp":

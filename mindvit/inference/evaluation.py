@@ -1,6 +1,7 @@
 """Evaluation: from an EvalJob to top-1 and top-5 accuracy."""
 
 import math
+import pathlib
 from typing import Any
 
 from mindvit.config import EvalJob, check_job
@@ -8,9 +9,10 @@ from mindvit.data import open_evaluation
 from mindvit.device import build_model, device_of
 from mindvit.files import check_writable, write_json
 from mindvit.inference.classifier import check_weights
+from mindvit.inference.report import about_run, save_report
 from mindvit.runtime.workers import workers
 from mindvit.training.loss import CrossEntropySmooth
-from mindvit.training.metrics import ACCURACIES, Confusion, measure, per_class, share, validation_metrics
+from mindvit.training.metrics import ACCURACIES, Confusion, PerImage, measure, per_class, share, validation_metrics
 from mindvit.visualize.confusion import save_confusion
 from mindvit.zoo import BROKEN, build_network, check_head, image_size, use_preprocessing
 
@@ -28,7 +30,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there are no data, or no checkpoint.
-        OSError: json or confusion cannot be written.
+        OSError: json, confusion or report cannot be written.
         TypeError: it is no EvalJob.
         ValueError: no weights are given or they are broken, the head is not the checkpoint's, a class folder is none of
             its classes, or data, network, checkpoint or device do not fit.
@@ -46,6 +48,9 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
         check_writable(job.json)
     if job.confusion and not workers.rank:
         check_writable(job.confusion, folder=True)
+    page = pathlib.Path(job.report, "report.html") if job.report and not workers.rank else None
+    if page:
+        check_writable(page)
     network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
     check_head(network, job.checkpoint)
     use_preprocessing(network, job.data)
@@ -55,18 +60,22 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
                                    val_fraction=job.data.val_fraction, num_parallel_workers=job.data.workers,
                                    resize=image_size(network), preprocessing=network.preprocessing,
                                    **job.data.readable, **workers.shard)
+    remarks = images.remarks
     if network.class_names is None:
-        print(f"the checkpoint does not name its {network.num_classes} classes (no classes.txt beside it); taken in "
-              f"this order: {', '.join(images.classes[:5])}{', ...' if len(images.classes) > 5 else ''}", flush=True)
-    for remark in images.remarks:
+        remarks = [f"the checkpoint does not name its {network.num_classes} classes (no classes.txt beside it); taken "
+                   f"in this order: {', '.join(images.classes[:5])}{', ...' if len(images.classes) > 5 else ''}",
+                   *remarks]
+    for remark in remarks:
         print(remark, flush=True)
     metrics = validation_metrics(network.num_classes)
-    if job.per_class or job.confusion:
+    if job.per_class or job.confusion or job.report:
         metrics["confusion"] = Confusion(network.num_classes)
+    if job.report:
+        metrics["per_image"] = PerImage(len(images), list(images.order()))
     model = build_model(network.set_train(False), device, CrossEntropySmooth(num_classes=network.num_classes),
                         metrics=metrics)
     measured = measure(model, metrics, share(images), device.data_sink)
-    confusion = measured.pop("confusion", None)
+    confusion, per_image = (measured.pop(name, None) for name in ("confusion", "per_image"))
     if not math.isfinite(found := measured["val_loss"]):
         raise ValueError(f"{job.checkpoint or job.model.name} gives {found} as the loss of {len(images)} images: "
                          f"{BROKEN}")
@@ -87,6 +96,9 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     if job.confusion and not workers.rank:
         save_confusion(confusion, images.classes, job.confusion)
         print(f"{job.confusion}: confusion.json, confusion.csv, confusion.png", flush=True)
+    if page:
+        save_report(page, images, results, confusion, per_image, about_run(job, network, device, what, remarks))
+        print(f"{page}: open it in a browser", flush=True)
     if job.json and not workers.rank:
         write_json(results, job.json)
     return results

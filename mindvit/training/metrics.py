@@ -82,6 +82,41 @@ class Confusion(Metric):
         return total(self.counts)
 
 
+class PerImage(Metric):
+    """What became of each image of the data set, whichever worker has it: dict of arrays (images,), `label`, -1 where
+    it could not be read, `predicted`, and the probabilities of both, `truth` and `confidence`.
+
+    Args:
+        count (int): images in the data set.
+        order (list of int): the positions of this worker's images, as they come.
+    """
+
+    def __init__(self, count, order):
+        super().__init__()
+        self.count, self.order = count, np.array(order, int)
+        self.clear()
+
+    def clear(self):
+        self.seen = 0
+        self.rows = {"label": np.zeros(self.count, int), "predicted": np.zeros(self.count, int),
+                     "truth": np.zeros(self.count), "confidence": np.zeros(self.count)}
+
+    def update(self, *inputs):
+        logits, labels = map(self._convert_data, inputs)
+        images, predicted = np.arange(len(labels)), logits.argmax(1)
+        here = self.order[self.seen + images]
+        self.seen += len(labels)
+        with np.errstate(invalid="ignore"):  # broken weights, which the loss tells
+            shares = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+            shares /= shares.sum(1, keepdims=True)
+        for name, values in (("label", labels), ("predicted", predicted), ("truth", shares[images, labels]),
+                             ("confidence", shares[images, predicted])):
+            self.rows[name][here] = values
+
+    def eval(self):
+        return {name: total(values) for name, values in self.rows.items()}
+
+
 ACCURACIES = {"Top_1_Accuracy": "top-1", "Top_5_Accuracy": "top-5"}
 
 
