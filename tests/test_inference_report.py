@@ -20,6 +20,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 from tiny import NAMED
 
+import mindvit
 from mindvit.cli import main
 from mindvit.inference.report import save_report
 from mindvit.inference.scores import calibration, wilson
@@ -118,6 +119,11 @@ def test_what_is_kept_of_each_image():
     assert not any(values.any() for values in metrics[0].eval().values())
 
 
+def pixels_of(files):
+    pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
+    return ((pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD).transpose(0, 3, 1, 2).astype(np.float32)
+
+
 def test_the_numbers_of_a_real_page(digit_run, digit_folder, capsys):
     shutil.copytree(digit_folder / "val", "data/val")
     broken = sorted(pathlib.Path("data/val").glob("*/*.png"))[3]
@@ -132,9 +138,7 @@ def test_the_numbers_of_a_real_page(digit_run, digit_folder, capsys):
     weights = {name: value.asnumpy() for name, value in ms.load_checkpoint(str(checkpoint)).items()}
     files = [file for file in sorted(pathlib.Path("data/val").glob("*/*.png")) if file != broken]
     labels = np.array([int(file.parent.name[-1]) for file in files])
-    pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
-    logits = reference.vit(weights, ((pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD).transpose(0, 3, 1, 2),
-                           patch=(16, 16), heads=3)
+    logits = reference.vit(weights, pixels_of(files), patch=(16, 16), heads=3)
     shares, predicted = softmax(logits, 1), logits.argmax(1)
     right = predicted == labels
     low, high = wilson(right.sum(), 39)
@@ -159,8 +163,13 @@ def test_the_numbers_of_a_real_page(digit_run, digit_folder, capsys):
     worst = [files[i] for i in sorted(np.flatnonzero(~right), key=lambda i: -shares[i].max())[:24]]
     assert re.findall(r"<small>(data/val/.*?)</small></figcaption>", page.source) == [str(file) for file in worst]
     sources = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
-    first = Image.open(io.BytesIO(base64.b64decode(sources[0].split(",")[1])))
-    assert (np.asarray(first) == np.asarray(Image.open(worst[0]).convert("RGB"))).all()
+    image, heat = (Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) for source in sources[:2])
+    assert (np.asarray(image) == np.asarray(Image.open(worst[0]).convert("RGB"))).all()
+    network = mindvit.from_checkpoint(checkpoint)
+    evidence = mindvit.Explainer(network)(pixels_of(worst[:1])[0], int(predicted[files.index(worst[0])]))
+    expected = mindvit.overlay(Image.open(worst[0]), mindvit.saliency_map(evidence, "relevance")).resize((200, 200))
+    assert len(sources) == 2 * len(worst) and heat.size == (200, 200)
+    assert np.abs(np.asarray(heat, float) - np.asarray(expected, float)).mean() < 3  # but for JPEG's losses
 
 
 def check_harmless(page, tags=()):
@@ -230,10 +239,16 @@ def test_few_images_or_mistakes(case):
 
 
 def test_a_picture_that_is_gone_leaves_its_place():
+    def explain(image, target):
+        raise RuntimeError("<b>out of memory</b>\nMindSpore's call stack")
+
     images = Images(["a", "b"], ["gone.png"])
     images.image = lambda index: pathlib.Path("gone.png")
-    save_report("report.html", images, **outcome(np.array([1], np.int32), np.float32([[9, 0]])), about=ABOUT)
-    assert "No such file" in pathlib.Path("report.html").read_text()
+    save_report("report.html", images, **outcome(np.array([1], np.int32), np.float32([[9, 0]])), about=ABOUT,
+                explain=explain)
+    page = Page("report.html")
+    check_harmless(page)
+    assert "No such file" in page.source and "&lt;b&gt;out of memory&lt;/b&gt;</span>" in page.source
 
 
 def test_in_a_browser():

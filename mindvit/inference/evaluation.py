@@ -9,7 +9,7 @@ from mindvit.data import open_evaluation
 from mindvit.device import build_model, device_of
 from mindvit.files import check_writable, write_json
 from mindvit.inference.classifier import check_weights
-from mindvit.inference.report import about_run, save_report
+from mindvit.inference.report import about_run, explainer_of, save_report
 from mindvit.runtime.workers import workers
 from mindvit.training.loss import CrossEntropySmooth
 from mindvit.training.metrics import ACCURACIES, Confusion, PerImage, measure, per_class, share, validation_metrics
@@ -97,7 +97,8 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
         save_confusion(confusion, images.classes, job.confusion)
         print(f"{job.confusion}: confusion.json, confusion.csv, confusion.png", flush=True)
     if page:
-        save_report(page, images, results, confusion, per_image, about_run(job, network, device, what, remarks))
+        save_report(page, images, results, confusion, per_image, about_run(job, network, device, what, remarks),
+                    explainer_of(network))
         print(f"{page}: open it in a browser", flush=True)
     if job.json and not workers.rank:
         write_json(results, job.json)

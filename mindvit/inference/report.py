@@ -13,11 +13,17 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from mindvit.attention.capture import Explainer
+from mindvit.attention.methods import saliency_map
+from mindvit.data import prepare_image
 from mindvit.data.images import small_image
+from mindvit.data.transforms import opened
 from mindvit.device import versions
 from mindvit.files import replacing, sha256
 from mindvit.inference.scores import BINS, calibration, class_scores, wilson
 from mindvit.models import find_variant
+from mindvit.preprocessing import seen_box
+from mindvit.visualize.overlay import overlay
 from mindvit.zoo import fetch_public_weights
 from mindvit.zoo import image_size as size_of
 
@@ -27,7 +33,7 @@ SIDE, PIXELS = 200, 64  # pixels of a thumbnail, and up to which an image shows 
 JOINERS = "\u200c\u200d"  # that some scripts and emoji need between their letters
 
 
-def save_report(file, images, results, confusion, rows, about):
+def save_report(file, images, results, confusion, rows, about, explain=None):
     """Writes the page.
 
     Args:
@@ -37,6 +43,7 @@ def save_report(file, images, results, confusion, rows, about):
         confusion (array): counts (classes, classes), rows the true class, columns the predicted one.
         rows (dict of arrays): see `PerImage`.
         about (dict): what else is to be known, text by term, see `about_run`.
+        explain (callable, optional): see `explainer_of`.
     """
     template = TEMPLATE.read_text(encoding="utf-8")
     script = template.split("<script>")[1].split("</script>")[0]
@@ -48,7 +55,7 @@ def save_report(file, images, results, confusion, rows, about):
         script=f"sha256-{digest}", title=text(about["title"]), subtitle=text(about["images"]),
         tiles=tiles(results, len(read), len(rows["label"]) - len(read), error, scores),
         reliability=reliability(bins, error), confusion=matrix_or_pairs(confusion, images.classes),
-        classes=class_table(confusion, scores, images.classes), mistakes=mistakes(images, rows),
+        classes=class_table(confusion, scores, images.classes), mistakes=mistakes(images, rows, explain),
         skipped=skipped(images, np.flatnonzero(rows["label"] < 0)), about=in_terms(about))
     with replacing(file) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -68,6 +75,18 @@ def about_run(job, network, device, what, remarks):
             "device": f"{device.target}, amp level {device.amp_level}", "versions": versions(),
             "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             "settings": yaml.safe_dump(dataclasses.asdict(job), sort_keys=False, allow_unicode=True)}
+
+
+def explainer_of(network):
+    """A function from an image, a path or PIL.Image, and a class to the overlay of what spoke for the class."""
+    explainer, size, preprocessing = Explainer(network), size_of(network), network.preprocessing
+
+    def explain(image, target):
+        image = image if isinstance(image, Image.Image) else opened(image, preprocessing)
+        evidence = explainer(prepare_image(image, size, preprocessing), target)
+        return overlay(image.crop(seen_box(image.height, image.width, size, preprocessing)), saliency_map(evidence))
+
+    return explain
 
 
 def text(value):
@@ -205,8 +224,8 @@ def table(heads, rows):
             f"<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>")
 
 
-def mistakes(images, rows):
-    """The pictures of the wrong predictions with the highest probabilities."""
+def mistakes(images, rows, explain):
+    """The pictures of the wrong predictions with the highest probabilities, each with what spoke for it."""
     wrong = np.flatnonzero((rows["label"] >= 0) & (rows["label"] != rows["predicted"]))
     worst = wrong[np.argsort(-rows["confidence"][wrong], kind="stable")[:MISTAKES]]
     if not len(worst):
@@ -214,20 +233,30 @@ def mistakes(images, rows):
     cards = []
     for i in map(int, worst):
         true, predicted = (text(images.classes[rows[name][i]]) for name in ("label", "predicted"))
-        cards.append(f'<figure><div class="pictures">{thumbnail(images, i, f"{true}, taken for {predicted}")}</div>'
-                     f"<figcaption><b>taken for {predicted}, {rows['confidence'][i]:.1%}</b><br>is {true}, "
-                     f"{rows['truth'][i]:.1%}<small>{text(images.name(i))}</small></figcaption></figure>")
-    return (f"<p>{len(wrong):,} images are named wrong; these {len(worst)} with the highest probability.</p>\n"
-            f'<div class="mistakes">\n{chr(10).join(cards)}\n</div>')
+        pictures = [picture(lambda i=i: small(images.image(i)), f"{true}, taken for {predicted}")]
+        if explain:
+            pictures.append(picture(lambda i=i: explain(images.image(i), int(rows["predicted"][i])),
+                                    f"what spoke for {predicted}"))
+        cards.append(f'<figure><div class="pictures">{"".join(pictures)}</div><figcaption>'
+                     f"<b>taken for {predicted}, {rows['confidence'][i]:.1%}</b><br>is {true}, {rows['truth'][i]:.1%}"
+                     f"<small>{text(images.name(i))}</small></figcaption></figure>")
+    beside = (" Beside each, yellow where it speaks most for the predicted class: relevance by Chefer et al. 2021, of "
+              "the part of the image that the network sees." * bool(explain))
+    return (f"<p>{len(wrong):,} images are named wrong; these {len(worst)} with the highest probability.{beside}</p>\n"
+            f'<div class="mistakes{" pairs" * bool(explain)}">\n' + "\n".join(cards) + "\n</div>")
 
 
-def thumbnail(images, index, words):
-    """The img of an image, or why there is none."""
-    image = images.image(index)
+def small(image):
+    """What is shown of an image, a path or PIL.Image."""
+    return image if isinstance(image, Image.Image) else small_image(image, SIDE)
+
+
+def picture(draw, words):
+    """The img of what is drawn, or why there is none: after hours of evaluation one picture stops no page."""
     try:
-        image = image if isinstance(image, Image.Image) else small_image(image, SIDE)
-    except (OSError, ValueError) as error:  # it is gone since
-        return f'<span class="none">{text(error)}</span>'
+        image = draw()
+    except (OSError, ValueError, RuntimeError) as error:  # the file is gone since, or the device's memory full
+        return f'<span class="none">{text(next(iter(str(error).splitlines()), type(error).__name__))}</span>'
     image.thumbnail((SIDE, SIDE))
     few, buffer = max(image.size) <= PIXELS, io.BytesIO()
     image.convert("RGB").save(buffer, "PNG" if few else "JPEG", quality=80)
