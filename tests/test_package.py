@@ -49,3 +49,14 @@ def test_the_version_stands_in_one_place():
     done = subprocess.run([sys.executable, "setup.py", "--version"], cwd=root, text=True, capture_output=True)
     assert done.stdout.split()[-1] == mindvit.__version__
     assert not re.search(r'version="', (root / "setup.py").read_text())
+
+
+def test_what_is_built_has_every_file(tmp_path):
+    root = pathlib.Path(__file__).parents[1]
+    subprocess.run([sys.executable, "setup.py", "-q", "build_py", "--build-lib", tmp_path], cwd=root, check=True)
+
+    def files(folder):
+        found = {str(file.relative_to(folder)) for file in (folder / "mindvit").rglob("*.*")}
+        return {name for name in found if "__pycache__" not in name}
+
+    assert files(root) <= files(tmp_path)  # where the link mindvit/recipes has become a folder

@@ -96,10 +96,10 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     if job.confusion and not workers.rank:
         save_confusion(confusion, images.classes, job.confusion)
         print(f"{job.confusion}: confusion.json, confusion.csv, confusion.png", flush=True)
+    if job.json and not workers.rank:
+        write_json(results, job.json)
     if page:
         save_report(page, images, results, confusion, per_image, about_run(job, network, device, what, remarks),
                     explainer_of(network))
         print(f"{page}: open it in a browser", flush=True)
-    if job.json and not workers.rank:
-        write_json(results, job.json)
     return results

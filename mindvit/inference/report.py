@@ -189,7 +189,7 @@ def pairs(confusion, names):
     found = [divmod(int(place), len(wrong)) for place in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
     rows = [(names[i], names[j], wrong[i, j], wrong[i, j] / confusion[i].sum()) for i, j in found if wrong[i, j]]
     return (f"<p>The {len(rows)} most confused pairs of the {len(names):,} classes.</p>\n"
-            + table([("true", "text"), ("predicted", "text"), ("images", ""), ("of the class", "")],
+            + table([("true", "text"), ("predicted", "text"), ("images", "descending"), ("of the class", "")],
                     [(text(true), text(predicted), f"{images:,}", f"{share:.1%}")
                      for true, predicted, images, share in rows]))
 
@@ -233,10 +233,10 @@ def mistakes(images, rows, explain):
     cards = []
     for i in map(int, worst):
         true, predicted = (text(images.classes[rows[name][i]]) for name in ("label", "predicted"))
-        pictures = [picture(lambda i=i: small(images.image(i)), f"{true}, taken for {predicted}")]
+        image, target = images.image(i), int(rows["predicted"][i])
+        pictures = [picture(f"{true}, taken for {predicted}", small, image)]
         if explain:
-            pictures.append(picture(lambda i=i: explain(images.image(i), int(rows["predicted"][i])),
-                                    f"what spoke for {predicted}"))
+            pictures.append(picture(f"what spoke for {predicted}", explain, image, target))
         cards.append(f'<figure><div class="pictures">{"".join(pictures)}</div><figcaption>'
                      f"<b>taken for {predicted}, {rows['confidence'][i]:.1%}</b><br>is {true}, {rows['truth'][i]:.1%}"
                      f"<small>{text(images.name(i))}</small></figcaption></figure>")
@@ -251,10 +251,10 @@ def small(image):
     return image if isinstance(image, Image.Image) else small_image(image, SIDE)
 
 
-def picture(draw, words):
+def picture(words, draw, *arguments):
     """The img of what is drawn, or why there is none: after hours of evaluation one picture stops no page."""
     try:
-        image = draw()
+        image = draw(*arguments)
     except (OSError, ValueError, RuntimeError) as error:  # the file is gone since, or the device's memory full
         return f'<span class="none">{text(next(iter(str(error).splitlines()), type(error).__name__))}</span>'
     image.thumbnail((SIDE, SIDE))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mindvit.files import StrPath, replacing
-from mindvit.visualize.annotate import default_font
+from mindvit.visualize.annotate import default_font, font_of, shortened
 from mindvit.visualize.fonts import choose_font
 
 LEAST, MOST = 448, 1024  # pixels of an overlay's longer side
@@ -84,9 +84,5 @@ def fitted(image):
 def write(draw, place, line):
     """A line in a font that has its characters, shortened to a tile's width."""
     line, file = choose_font(line, default_font(), line.encode("ascii", "replace").decode())
-    font = ImageFont.load_default(14) if file is default_font() else ImageFont.truetype(file, 14)
-    whole = line
-    while draw.textlength(line, font) > TILE:
-        whole = whole[:-1]
-        line = f"{whole}..."
-    draw.text(place, line, fill="black", font=font)
+    font = font_of(file, 14)
+    draw.text(place, shortened(line, font, TILE), fill="black", font=font)
