@@ -6,6 +6,7 @@ import re
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
+DOCS = ["mkdocs-material", "mkdocstrings[python]", "mkdocs-static-i18n"]
 
 setup(
     name="mindvit",
@@ -34,7 +35,8 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "scikit-image", "ruff", "mypy",
-                 "ckpt-chaos==0.1.8"],
+                 "ckpt-chaos==0.1.8", *DOCS],
+        "docs": DOCS,  # the site: mkdocs serve
         "fuzz": ["atheris"],  # see tests/fuzz/README.md
         # other libraries' models, for the tests marked `libraries`
         "libraries": ["transformers", "torch==2.13.0", "vit-pytorch"],

@@ -8,7 +8,8 @@ from PIL import Image
 from scipy import sparse
 
 Size = int | tuple[int, int]  # pixels: of both sides, or (height, width)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # The interpolations of each resizer. Only MindSpore's bilinear and TensorFlow's do not average what they shrink.
 RESIZERS = {"mindspore": ("bilinear", "bicubic", "nearest"),

@@ -13,7 +13,7 @@ ORDER = ["extras", "files", "download", "choices", "imagenet", "preprocessing", 
          "checkpoints", "data", "optim", "config", "zoo", "summary", "runtime", "device", "visualize", "training",
          "inference", "check", "doctor", "demo", "flags", "cli"]
 # What the test files are named after that test more than one room.
-ACROSS = {"benchmarks", "coming_from", "docstrings", "first_hour", "package", "programs", "rooms"}
+ACROSS = {"benchmarks", "coming_from", "docs", "docstrings", "first_hour", "package", "programs", "rooms"}
 
 
 def imports():
