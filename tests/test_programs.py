@@ -185,39 +185,3 @@ def test_examples_without_a_network_say_what_to_do(script, monkeypatch):
     assert "cannot fetch http://127.0.0.1:9/data.zip" in printed and "put it at data.zip" in printed
     assert "`mindvit quickstart` needs neither" in printed and "Traceback" not in printed
     assert not os.path.exists("dataset")
-
-
-def blocks(readme, language):
-    text = (HERE.parent / readme).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-def test_the_python_of_the_readme(photo_folder, public_file):
-    """As it stands, but for the number of epochs and images a batch, which the eight photographs do not fill."""
-    os.mkdir("ckpt")
-    for target in ("vit_b_16_224.ckpt", "ckpt/vit_b_16_224.ckpt"):
-        os.symlink(public_file, target)
-    os.symlink(photo_folder, "dataset")
-    mindvit.save_weights(mindvit.create_model("vit_t_16", num_layers=1), "vit_base_patch16_224.safetensors", "timm")
-    code, chinese = ("\n".join(blocks(readme, "python")) for readme in ("README.md", "README_CN.md"))
-    assert re.sub(" *#.*", "", code) == re.sub(" *#.*", "", chinese)
-    for words, fewer in (("batch_size=16", "batch_size=4"), ("learning_rates(5e-5, 10,", "learning_rates(5e-5, 1,"),
-                         ("model.train(10,", "model.train(1,")):
-        assert words in code
-        code = code.replace(words, fewer)
-    pathlib.Path("readme.py").write_text(code)
-    printed = run("readme.py")
-    assert "step:[    2/    2]" in printed and "avg loss: " in printed and "replaced     2" in printed
-    assert "GRAPH_MODE" not in printed  # it sets the mode itself
-
-
-@pytest.mark.parametrize("readme", ["README.md", "README_CN.md"])
-def test_the_commands_of_the_readme_are_understood(readme, capsys):
-    os.symlink(HERE.parent / "configs", "configs")
-    commands = [line.split()[1:] for block in blocks(readme, "bash") for line in block.splitlines()
-                if re.match("mindvit (train|eval|predict) ", line)]
-    assert len(commands) >= 4
-    for words in commands:
-        with pytest.raises(SystemExit) as stopped:
-            main([*words, "--print_config"])
-        assert stopped.value.code == 0, words
