@@ -32,10 +32,11 @@ NOT_RUN = {
     "python examples/": "tests/test_programs.py runs them",
     "mindvit download dataset vit_b_16\nmindvit train": "the published run needs Ascend, or hours",
     "mindvit train --config configs/imagenet_subset_ascend.yaml": "needs Ascend",
+    "docker build": "there is no Docker where mindvit is made",
     "msrun": "needs several devices; tests/test_runtime_workers.py runs it on a CPU",
     "python -m benchmarks": "hours; tests/test_benchmarks.py runs them in small",
 }
-OTHERS = ("python", "pip", "pytest", "source")  # programs of blocks that are not run
+OTHERS = ("python", "pip", "pytest", "source", "docker")  # programs of blocks that are not run
 MEASURE, SETUP = ((ROOT / file).read_text(encoding="utf-8") for file in ("benchmarks/measure.py", "setup.py"))
 # What a page reads and none of its blocks makes.
 STAND_INS = {"docs/checkpoints.md": ["runs/a/best.ckpt", "model.safetensors"],
@@ -61,6 +62,8 @@ def parse(words):
     if "$(which" in words:  # of a launcher
         words = words[words.index("$(which") + 1:]
         words = ["mindvit", *(word for word in words[1:] if word != "...")]
+    if words[:2] == ["docker", "run"]:
+        words = words[words.index("mindvit"):]
     if words[0].endswith("mindvit"):
         if job_of(words[1]):
             with pytest.raises(SystemExit) as stopped:
