@@ -29,7 +29,7 @@ def add_before(schemes):
 def digits(folder):
     """The quickstart's training."""
     from mindvit.data import write_digits
-    from mindvit.demo import digits_job
+    from mindvit.tour import digits_job
 
     return digits_job(str(write_digits(folder)))
 

@@ -68,9 +68,6 @@ try:
         train_transform,
         write_digits,
     )
-    from mindvit.demo import (
-        quickstart,
-    )
     from mindvit.device import (
         build_model,
         use_device,
@@ -127,6 +124,9 @@ try:
     )
     from mindvit.summary import (
         summarize,
+    )
+    from mindvit.tour import (
+        quickstart,
     )
     from mindvit.training.callbacks import (
         LossMonitor,

@@ -18,7 +18,6 @@ from mindvit.check.report import check_data
 from mindvit.checkpoints.libraries import written_formats
 from mindvit.choices import entry
 from mindvit.config import AttentionJob, ClassifyJob, EvalJob, Overrides, PredictJob, RunConfig, ShowBatchJob, TrainJob
-from mindvit.demo import quickstart
 from mindvit.doctor import doctor
 from mindvit.download import download_imagenet_subset
 from mindvit.flags import (
@@ -40,6 +39,7 @@ from mindvit.flags import (
 from mindvit.inference import evaluation, overlays, prediction
 from mindvit.runtime.signals import asked, stoppable
 from mindvit.summary import summarize
+from mindvit.tour import quickstart
 from mindvit.training import loop
 from mindvit.training.loop import CONFIG_HEADER
 from mindvit.visualize import plot_curves
