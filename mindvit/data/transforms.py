@@ -9,10 +9,19 @@ from PIL import Image
 
 from mindvit.choices import Choice, choose, name_of
 from mindvit.data.augment import AUGMENTATIONS, INTERPOLATIONS, SIZING
-from mindvit.data.images import Operation, open_rgb, read_image, to_rgb
+from mindvit.data.images import Operation, decode, plain_jpeg, read_bytes, to_rgb
 from mindvit.data.mixing import MIXING, Mixing
 from mindvit.files import StrPath
-from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Size, pair, prepare_pixels, resize_target
+from mindvit.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+    Size,
+    pair,
+    prepare_pixels,
+    resize_target,
+    resized_shape,
+)
 
 Channels = tuple[float, float, float]
 
@@ -41,6 +50,8 @@ def prepare_image(image: StrPath | Image.Image, size: Size,
     rgb = to_rgb(image, preprocessing.opening) if isinstance(image, Image.Image) else opened(image, preprocessing)
     if preprocessing.resizer != "mindspore":
         return prepare_pixels(rgb, size, preprocessing)
+    if isinstance(size, int):
+        resized_shape(rgb.height, rgb.width, pair(size), preprocessing)  # raises where it would fill the memory
     pixels, (_, *others) = np.asarray(rgb), operations(size, preprocessing)
     for operation in others:
         pixels = operation(pixels)
@@ -49,9 +60,14 @@ def prepare_image(image: StrPath | Image.Image, size: Size,
 
 def opened(file, preprocessing):
     """An image file as the PIL.Image of mode "RGB" that `prepare_image` prepares, decoded once."""
-    if preprocessing.resizer == "mindspore" and preprocessing.opening == "seen":
-        return Image.fromarray(vision.Decode()(read_image(file)))
-    return open_rgb(file, preprocessing.opening)
+    return opened_bytes(read_bytes(file), file, preprocessing)
+
+
+def opened_bytes(data, name, preprocessing):
+    """The same of what is in a file; the name stands in messages."""
+    if preprocessing.resizer == "mindspore" and preprocessing.opening == "seen" and plain_jpeg(data):
+        return Image.fromarray(vision.Decode()(np.frombuffer(data, np.uint8)))
+    return decode(data, name, preprocessing.opening)
 
 
 def operations(size: Size, preprocessing: Preprocessing) -> list[Operation]:
