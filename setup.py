@@ -6,6 +6,7 @@ import re
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
+SERVE = ["fastapi", "uvicorn", "python-multipart>=0.0.18"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]", "mkdocs-static-i18n"]
 
 setup(
@@ -20,6 +21,7 @@ setup(
     package_data={"mindvit": ["digits.ckpt", "imagenet1k_classes.tsv", "recipes/*.yaml", "py.typed"],
                   "mindvit.data": ["digits.npz"],
                   "mindvit.inference": ["report.html"],
+                  "mindvit.serving": ["page.html"],
                   "mindvit.checkpoints.libraries": ["timm_preparation.tsv"]},
     install_requires=[
         "mindspore>=2.7",
@@ -34,8 +36,9 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scikit-learn", "scikit-image", "ruff", "mypy",
-                 "ckpt-chaos==0.1.8", *DOCS],
+        "serve": SERVE,
+        "test": [*SERVE, *DOCS, "pytest", "pytest-xdist", "hypothesis", "scikit-learn", "scikit-image", "ruff", "mypy",
+                 "ckpt-chaos==0.1.8"],
         "docs": DOCS,  # the site: mkdocs serve
         "fuzz": ["atheris"],  # see tests/fuzz/README.md
         # other libraries' models, for the tests marked `libraries`

@@ -17,9 +17,20 @@ from mindvit import __version__, checkpoints, models, zoo
 from mindvit.check.report import check_data
 from mindvit.checkpoints.libraries import written_formats
 from mindvit.choices import entry
-from mindvit.config import AttentionJob, ClassifyJob, EvalJob, Overrides, PredictJob, RunConfig, ShowBatchJob, TrainJob
+from mindvit.config import (
+    AttentionJob,
+    ClassifyJob,
+    EvalJob,
+    Overrides,
+    PredictJob,
+    RunConfig,
+    ServeJob,
+    ShowBatchJob,
+    TrainJob,
+)
 from mindvit.doctor import doctor
 from mindvit.download import download_imagenet_subset
+from mindvit.extras import needed
 from mindvit.flags import (
     add_job,
     argument_help,
@@ -92,6 +103,16 @@ def draw_curves(runs: list[str], /, out: str):
     """
     plot_curves(runs, out)
     print(f"{out}: loss and accuracy of {', '.join(runs)}")
+
+
+@entry(COMMANDS)
+def serve(job: ServeJob):
+    """Name images over HTTP, for other programs."""
+    for library in ("fastapi", "python_multipart", "uvicorn"):
+        needed(library, "serve")
+    from mindvit.serving import server  # which imports them
+
+    server.serve(job)
 
 
 @entry(COMMANDS, "models")

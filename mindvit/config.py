@@ -413,6 +413,37 @@ class AttentionJob(ImagesJob):
     out: str = "attention"
 
 
+@dataclass(kw_only=True)
+class ServeJob(ClassifyJob):
+    """Names images over HTTP.
+
+    Args:
+        host: address to listen on; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from all of its networks.
+        port: port to listen on; 0 takes a free one.
+        batch_size: images that the network takes at a time, where so many wait.
+        max_images: images of a request.
+        max_bytes: bytes of a request, all its images together.
+        max_waiting: images of all requests that are not answered yet; a request beyond is told to come back.
+
+    Example:
+        >>> ServeJob(checkpoint="runs/a/best.ckpt").port
+        8000
+    """
+
+    host: str = "127.0.0.1"
+    port: int = number(8000, 0, 65535)
+    batch_size: int = number(8, 1)
+    max_images: int = number(32, 1)
+    max_bytes: int = number(32 * 2**20, 1)
+    max_waiting: int = number(128, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_images > self.max_waiting:
+            raise ValueError(f"max_images is {self.max_images}, more than the {self.max_waiting} of max_waiting; raise "
+                             "that too")
+
+
 def check_job(job, cls, function):
     """TypeError that shows the right form, unless a function was given its job."""
     if not isinstance(job, cls):

@@ -28,7 +28,7 @@ IN_CHINESE = [page for page in PAGES if (ROOT / page.replace(".md", "_CN.md")).e
 # Blocks that begin so are not run, only parsed: why.
 NOT_RUN = {
     "python -m venv env && env/bin/pip install": "would install; CI does",
-    "mindvit quickstart": "a minute; tests/test_demo.py runs it",
+    "mindvit quickstart": "a minute; tests/test_tour.py runs it",
     "mindvit doctor": "a third of a minute; tests/test_doctor.py runs it",
     "python examples/": "tests/test_programs.py runs them",
     "mindvit download dataset vit_b_16\nmindvit train": "the published run needs Ascend, or hours",

@@ -1,0 +1,1 @@
+"""Naming images over HTTP: for programs, and on a page for people."""
