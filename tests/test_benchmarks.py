@@ -37,6 +37,7 @@ RUNS = {
     "faithfulness": [],
     "scaling": ["--plot", "scaling.png"],
     "initialisation": ["--sets", "digits"],
+    "serving": [],
 }
 
 
