@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 SERVE = ["fastapi", "uvicorn", "python-multipart>=0.0.18"]
+EXPORT, OPENVINO = ["onnx", "onnxruntime"], ["onnx", "openvino"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]", "mkdocs-static-i18n"]
 
 setup(
@@ -37,8 +38,10 @@ setup(
     ],
     extras_require={
         "serve": SERVE,
-        "test": [*SERVE, *DOCS, "pytest", "pytest-xdist", "hypothesis", "scikit-learn", "scikit-image", "ruff", "mypy",
-                 "ckpt-chaos==0.1.8"],
+        "export": EXPORT,
+        "openvino": OPENVINO,
+        "test": [*SERVE, *DOCS, *EXPORT, *OPENVINO, "pytest", "pytest-xdist", "hypothesis", "scikit-learn",
+                 "scikit-image", "ruff", "mypy", "ckpt-chaos==0.1.8"],
         "docs": DOCS,  # the site: mkdocs serve
         "fuzz": ["atheris"],  # see tests/fuzz/README.md
         # other libraries' models, for the tests marked `libraries`

@@ -42,6 +42,7 @@ try:
         AttentionJob,
         DataConfig,
         EvalJob,
+        ExportJob,
         ModelConfig,
         PredictJob,
         PrepareConfig,
@@ -78,6 +79,9 @@ try:
         download_file,
         download_imagenet_subset,
         extract_archive,
+    )
+    from mindvit.exporting.export import (
+        export,
     )
     from mindvit.flags import (
         from_flags,
@@ -193,6 +197,7 @@ __all__ = [
     "EvalJob",
     "Evidence",
     "Explainer",
+    "ExportJob",
     "Faithfulness",
     "FeedForward",
     "ImageFolder",
@@ -230,6 +235,7 @@ __all__ = [
     "draw_attention",
     "eval_transform",
     "evaluate",
+    "export",
     "extract_archive",
     "faithfulness",
     "fetch_public_weights",

@@ -19,17 +19,19 @@ from mindvit.checkpoints.libraries import written_formats
 from mindvit.choices import entry
 from mindvit.config import (
     AttentionJob,
-    ClassifyJob,
     EvalJob,
+    ExportJob,
     Overrides,
     PredictJob,
     RunConfig,
     ServeJob,
     ShowBatchJob,
     TrainJob,
+    WeightsJob,
 )
 from mindvit.doctor import doctor
 from mindvit.download import download_imagenet_subset
+from mindvit.exporting import export as exporting
 from mindvit.extras import needed
 from mindvit.flags import (
     add_job,
@@ -113,6 +115,12 @@ def serve(job: ServeJob):
     from mindvit.serving import server  # which imports them
 
     server.serve(job)
+
+
+@entry(COMMANDS)
+def export(job: ExportJob):
+    """Write a network as a file for onnxruntime, OpenVINO, MindSpore Lite and others, and check it."""
+    exporting.export(job)
 
 
 @entry(COMMANDS, "models")
@@ -216,7 +224,7 @@ def take_from_runs(words):
         header = path.read_text(encoding="utf-8-sig").startswith(CONFIG_HEADER)
         if words[0] == "show-batch":  # which writes a picture, no run
             taken, remark = {key: value for key, value in run.items() if key not in ("out", "resume")}, None
-        elif issubclass(job_of(words[0]) or object, (EvalJob, ClassifyJob)) and header:
+        elif issubclass(job_of(words[0]) or object, (EvalJob, WeightsJob)) and header:
             job = job_of(words[0])()
             taken = {key: value for key, value in run.items() if hasattr(RunConfig, key)}
             taken["data"] = {key: value for key, value in run.get("data", {}).items() if hasattr(job.data, key)}
@@ -279,7 +287,7 @@ def main(args: list[str] | None = None) -> int:
         kept = str(error) or {"train": "nothing is saved", "eval": "no result is written",
                               "predict": "the annotated copies of the images printed stay",
                               "attention": "what is written of the images printed stays",
-                              "check-data": "no report is written"}.get(name)
+                              "check-data": "no report is written", "export": "no file is written"}.get(name)
         line = "\n" * sys.stderr.isatty() + f"mindvit {name}: stopped"  # behind a bar, on a new line
         print(f"{line}; {kept}" if kept else line, file=sys.stderr)
         return 128 + (asked.number or signal.SIGINT)

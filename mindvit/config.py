@@ -305,7 +305,22 @@ class ShowBatchJob(TrainJob):
 
 
 @dataclass(kw_only=True)
-class EvalJob(RunConfig):
+class BackendConfig(RunConfig):
+    """What computes the logits.
+
+    Args:
+        backend: mindspore, which auto takes, onnxruntime or openvino; the two run on the CPU and give the same, mostly
+            faster; see docs/export.md.
+        backend_precision: float32, or bfloat16 for openvino, which is faster where the processor has it and changes
+            some predictions.
+    """
+
+    backend: Literal["auto", "mindspore", "onnxruntime", "openvino"] = "auto"
+    backend_precision: Literal["float32", "bfloat16"] | None = None
+
+
+@dataclass(kw_only=True)
+class EvalJob(BackendConfig):
     """Measures top-1 and top-5 accuracy on val/, else on test/, else on the held-out images; every image counts.
 
     Class folders are matched by name with the checkpoint's classes (classes.txt beside it).
@@ -339,7 +354,7 @@ class EvalJob(RunConfig):
 
 
 @dataclass(kw_only=True)
-class ClassifyJob(RunConfig):
+class WeightsJob(RunConfig):
     """A network with its weights, and how images are prepared for it.
 
     Args:
@@ -351,6 +366,36 @@ class ClassifyJob(RunConfig):
     data: PrepareConfig = field(default_factory=PrepareConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     checkpoint: str | None = None
+
+
+@dataclass(kw_only=True)
+class ClassifyJob(WeightsJob, BackendConfig):
+    """A network that names images."""
+
+
+@dataclass(kw_only=True)
+class ExportJob(WeightsJob):
+    """Writes a network as a file for other programs, runs the file and compares.
+
+    Args:
+        format: onnx for onnxruntime, OpenVINO and many others, mindir for MindSpore and MindSpore Lite, or air for
+            Ascend's own converter, which an Ascend alone can write.
+        out: file to write, which is not there yet; vit.onnx, vit.mindir or vit.air by default.
+        with_preprocess: the file takes the pixels of pictures and prepares them itself, which is resize, crop, mean and
+            std in onnx, and mean and std in the others.
+        batch_size: images of each batch the file takes; by default any number, in air 1.
+        images: an image, or a folder, of which the first 8 are what is compared on; by default packaged digits.
+
+    Example:
+        >>> ExportJob(checkpoint="runs/a/best.ckpt", format="mindir", out="pets.mindir").with_preprocess
+        False
+    """
+
+    format: Literal["onnx", "mindir", "air"] = "onnx"
+    out: str | None = None
+    with_preprocess: bool = False
+    batch_size: int | None = number(None, 1)
+    images: str | None = None
 
 
 @dataclass(kw_only=True)

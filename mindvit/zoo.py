@@ -338,6 +338,26 @@ def check_channels(network, source):
     return network
 
 
+def check_weights(job, purpose):
+    """ValueError unless a job says which weights to take."""
+    if not (job.checkpoint or job.model.pretrained):
+        raise ValueError(f"there are no weights to {purpose}; give --checkpoint FILE or --model.pretrained true")
+
+
+def weights_file(job):
+    """The path of the weights that a job takes."""
+    row, size = find_variant(job.model.name or "vit_b_16")
+    return job.checkpoint or fetch_public_weights(row, job.model.image_size or size, job.ckpt_dir)
+
+
+def ready_network(job):
+    """The network of a job with all its weights, whose images are prepared as the job says."""
+    network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
+    check_head(network, job.checkpoint)
+    use_preprocessing(network, job.data)
+    return network
+
+
 BROKEN = "its weights are broken, not finite or far too large; take an earlier checkpoint"
 
 

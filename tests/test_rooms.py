@@ -11,7 +11,7 @@ HOME = pathlib.Path(mindvit.__file__).parent
 # Each room may import from those before it.
 ORDER = ["extras", "files", "download", "choices", "imagenet", "preprocessing", "kernels", "models", "attention",
          "checkpoints", "data", "optim", "config", "zoo", "summary", "runtime", "device", "visualize", "training",
-         "inference", "serving", "check", "doctor", "tour", "flags", "cli"]
+         "exporting", "inference", "serving", "check", "doctor", "tour", "flags", "cli"]
 # What the test files are named after that test more than one room.
 ACROSS = {"benchmarks", "coming_from", "docs", "docstrings", "first_hour", "package", "programs", "rooms"}
 

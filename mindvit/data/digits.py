@@ -8,6 +8,20 @@ from PIL import Image
 from mindvit.files import StrPath, temporary_folder
 
 
+def packaged() -> tuple[np.ndarray, np.ndarray]:
+    """Images (1797, 8, 8), 0 to 16, and labels (1797,)."""
+    with np.load(Path(__file__).with_name("digits.npz")) as arrays:
+        return arrays["images"], arrays["labels"]
+
+
+def picture(digit: np.ndarray) -> Image.Image:
+    """A packaged image (8, 8) as gray of 32 x 32 pixels."""
+    gray = Image.fromarray((digit.astype(np.float64) * 255 / 16).round().astype(np.uint8))
+    image = Image.new("L", (32, 32))
+    image.paste(gray.resize((24, 24), Image.Resampling.BICUBIC), (4, 4))
+    return image
+
+
 def write_digits(folder: StrPath) -> Path:
     """Write the 1,797 packaged digits as folder/train/<0-9>/NNNN.png and folder/val/<0-9>/NNNN.png.
 
@@ -33,8 +47,7 @@ def write_digits(folder: StrPath) -> Path:
         'digits'
     """
     folder = Path(folder)
-    with np.load(Path(__file__).with_name("digits.npz")) as packaged:
-        images, labels = packaged["images"], packaged["labels"]  # (1797, 8, 8) 0 to 16, (1797,)
+    images, labels = packaged()
     held_out = set(np.argsort(labels, kind="stable")[::5])
     names = [Path("val" if i in held_out else "train", str(label), f"{i:04d}.png") for i, label in enumerate(labels)]
 
@@ -47,10 +60,7 @@ def write_digits(folder: StrPath) -> Path:
             for digit in range(10):
                 Path(temporary, "digits", split, str(digit)).mkdir(parents=True)
         for image, name in zip(images, names):
-            gray = Image.fromarray((image.astype(np.float64) * 255 / 16).round().astype(np.uint8))
-            image = Image.new("L", (32, 32))
-            image.paste(gray.resize((24, 24), Image.Resampling.BICUBIC), (4, 4))
-            image.save(Path(temporary, "digits", name))
+            picture(image).save(Path(temporary, "digits", name))
         if folder.is_dir():
             folder.rmdir()
         os.replace(Path(temporary, "digits"), folder)

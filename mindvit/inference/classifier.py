@@ -3,16 +3,15 @@
 import dataclasses
 from collections.abc import Callable
 
-import mindspore as ms
 import numpy as np
 from PIL import Image
 
 from mindvit.config import ClassifyJob
 from mindvit.data import prepare_image
-from mindvit.device import build_model, device_of
+from mindvit.exporting.backends import backend_device, open_backend
 from mindvit.models import ViT
 from mindvit.preprocessing import Preprocessing, Size
-from mindvit.zoo import build_network, check_head, image_size, use_preprocessing
+from mindvit.zoo import image_size, ready_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +39,6 @@ class Classifier:
         return prepare_image(image, self.size, self.preprocessing)
 
 
-def check_weights(job, purpose):
-    """ValueError unless a job says which weights to take."""
-    if not (job.checkpoint or job.model.pretrained):
-        raise ValueError(f"there are no weights to {purpose}; give --checkpoint FILE or --model.pretrained true")
-
-
 def open_classifier(job: ClassifyJob, mode: str | None = None) -> Classifier:
     """The classifier of a job, in this mode where the job names none; prints what was taken and assumed.
 
@@ -59,14 +52,11 @@ def open_classifier(job: ClassifyJob, mode: str | None = None) -> Classifier:
         >>> classifier.logits(classifier.prepare(open_rgb("cat.jpg"))[None]).shape
         (1, 1000)
     """
-    device = device_of(job, mode)
-    network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
-    check_head(network, job.checkpoint)
-    use_preprocessing(network, job.data)
+    device = backend_device(job, mode)
+    network = ready_network(job)
     size, preprocessing = image_size(network), network.preprocessing.for_prediction()
     print(preprocessing.describe(size), flush=True)
-    model = build_model(network.set_train(False), device)
-    return Classifier(network, lambda images: model.predict(ms.Tensor(images)).asnumpy(),
+    return Classifier(network, open_backend(job, network, device),
                       network.class_names or [f"class {index}" for index in range(network.num_classes)], size,
                       preprocessing, job.checkpoint or job.model.name or "vit_b_16")
 

@@ -2,19 +2,31 @@
 
 import math
 import pathlib
+import time
 from typing import Any
 
 from mindvit.config import EvalJob, check_job
 from mindvit.data import open_evaluation
-from mindvit.device import build_model, device_of
+from mindvit.device import build_model
+from mindvit.exporting.backends import FASTER, backend_device, by_mindspore, open_backend
 from mindvit.files import check_writable, write_json
-from mindvit.inference.classifier import check_weights
 from mindvit.inference.report import about_run, explainer_of, save_report
 from mindvit.runtime.workers import workers
 from mindvit.training.loss import CrossEntropySmooth
-from mindvit.training.metrics import ACCURACIES, Confusion, PerImage, measure, per_class, share, validation_metrics
+from mindvit.training.metrics import (
+    ACCURACIES,
+    Confusion,
+    PerImage,
+    measure,
+    measure_logits,
+    per_class,
+    share,
+    validation_metrics,
+)
 from mindvit.visualize.confusion import save_confusion
-from mindvit.zoo import BROKEN, build_network, check_head, image_size, use_preprocessing
+from mindvit.zoo import BROKEN, check_weights, image_size, ready_network
+
+LONG = 60  # seconds
 
 
 def evaluate(job: EvalJob) -> dict[str, Any]:
@@ -43,7 +55,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     """
     check_job(job, EvalJob, "evaluate")
     check_weights(job, "evaluate")
-    device = device_of(job)
+    device = backend_device(job)
     if job.json and not workers.rank:
         check_writable(job.json)
     if job.confusion and not workers.rank:
@@ -51,9 +63,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     page = pathlib.Path(job.report, "report.html") if job.report and not workers.rank else None
     if page:
         check_writable(page)
-    network = build_network(job.model, job.checkpoint, ckpt_dir=job.ckpt_dir)
-    check_head(network, job.checkpoint)
-    use_preprocessing(network, job.data)
+    network = ready_network(job)
     print(network.preprocessing.describe(image_size(network)), flush=True)
     images, what = open_evaluation(job.data.root, job.data.test, batch_size=job.batch_size,
                                    num_classes=network.num_classes, class_names=network.class_names,
@@ -72,9 +82,14 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
         metrics["confusion"] = Confusion(network.num_classes)
     if job.report:
         metrics["per_image"] = PerImage(len(images), list(images.order()))
-    model = build_model(network.set_train(False), device, CrossEntropySmooth(num_classes=network.num_classes),
-                        metrics=metrics)
-    measured = measure(model, metrics, share(images), device.data_sink)
+    begin = time.monotonic()
+    if by_mindspore(job):
+        model = build_model(network.set_train(False), device, CrossEntropySmooth(num_classes=network.num_classes),
+                            metrics=metrics)
+        measured = measure(model, metrics, share(images), device.data_sink)
+    else:
+        measured = measure_logits(open_backend(job, network, device), metrics, share(images))
+    seconds = time.monotonic() - begin
     confusion, per_image = (measured.pop(name, None) for name in ("confusion", "per_image"))
     if not math.isfinite(found := measured["val_loss"]):
         raise ValueError(f"{job.checkpoint or job.model.name} gives {found} as the loss of {len(images)} images: "
@@ -102,4 +117,6 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
         save_report(page, images, results, confusion, per_image, about_run(job, network, device, what, remarks),
                     explainer_of(network))
         print(f"{page}: open it in a browser", flush=True)
+    if by_mindspore(job) and device.target == "CPU" and seconds > LONG and not workers.rank:
+        print(f"MindSpore took {seconds:.0f} s; {FASTER}", flush=True)
     return results

@@ -16,12 +16,12 @@ from mindvit.config import AttentionJob, check_job
 from mindvit.data import read_dataset
 from mindvit.data.transforms import opened
 from mindvit.files import check_writable, replacing, write_json
-from mindvit.inference.classifier import check_weights, most_likely, open_classifier
+from mindvit.inference.classifier import most_likely, open_classifier
 from mindvit.inference.prediction import LONGEST_NAME, copy_names
 from mindvit.preprocessing import seen_box
 from mindvit.visualize.figure7 import save_figure7
 from mindvit.visualize.overlay import overlay, save_sheet
-from mindvit.zoo import BROKEN
+from mindvit.zoo import BROKEN, check_weights
 
 CHANCE = "random"  # what a map of random numbers is called, beside which the others are read
 RANDOM_ORDERS = 3

@@ -12,9 +12,9 @@ from mindvit.data import read_dataset
 from mindvit.data.transforms import opened
 from mindvit.device import choose_target
 from mindvit.files import check_writable, write_json
-from mindvit.inference.classifier import check_weights, most_likely, open_classifier
+from mindvit.inference.classifier import most_likely, open_classifier
 from mindvit.visualize import show_result
-from mindvit.zoo import BROKEN
+from mindvit.zoo import BROKEN, check_weights
 
 LONGEST_NAME = 200  # bytes of its name; file systems take 255, of a temporary name too
 FEW_IMAGES = 4  # ViT-B/16 on two cores: 0.5 s an image without a graph, 0.13 s with it, but 2.3 s to compile it

@@ -21,11 +21,10 @@ from mindvit.data.transforms import opened
 from mindvit.device import versions
 from mindvit.files import replacing, sha256
 from mindvit.inference.scores import BINS, calibration, class_scores, wilson
-from mindvit.models import find_variant
 from mindvit.preprocessing import seen_box
 from mindvit.visualize.overlay import overlay
-from mindvit.zoo import fetch_public_weights
 from mindvit.zoo import image_size as size_of
+from mindvit.zoo import weights_file
 
 TEMPLATE = pathlib.Path(__file__).with_name("report.html")
 MATRIX, PAIRS, MISTAKES, NAMED = 30, 30, 24, 100  # classes of a whole matrix; pairs, mistakes, left-out images shown
@@ -63,8 +62,7 @@ def save_report(file, images, results, confusion, rows, about, explain=None):
 
 def about_run(job, network, device, what, remarks):
     """What else is to be known of an evaluation, text by term: the images, the network, and all that was assumed."""
-    row, size = find_variant(job.model.name or "vit_b_16")
-    checkpoint = job.checkpoint or fetch_public_weights(row, job.model.image_size or size, job.ckpt_dir)
+    checkpoint = weights_file(job)
     arguments = ", ".join(f"{name} {value}" for name, value in network.arguments.items() if value is not None)
     return {"title": f"Evaluation of {pathlib.Path(checkpoint).name}", "images": what,
             "prepared": network.preprocessing.describe(size_of(network)),

@@ -3,6 +3,7 @@
 The device target is read when a cell is built, so set it before. Why the forms differ stands in `cpu`.
 """
 
+import contextlib
 import functools
 
 import mindspore as ms
@@ -28,11 +29,23 @@ TABLE = {
 
 
 flash_attention = False  # whether attention is computed by Ascend's fused operator; `use_device` sets it
+elsewhere = False  # whether cells are built for another device than this process runs on; `native_forms` sets it
 
 
 def on_cpu():
-    """Whether the device target is the CPU."""
-    return ms.get_context("device_target") == "CPU"
+    """Whether the cells that are built now will run on the CPU."""
+    return not elsewhere and ms.get_context("device_target") == "CPU"
+
+
+@contextlib.contextmanager
+def native_forms():
+    """In the block cells are built in MindSpore's own operators, as for Ascend and GPU, whatever the device is."""
+    global elsewhere
+    before, elsewhere = elsewhere, True
+    try:
+        yield
+    finally:
+        elsewhere = before
 
 
 def kernel(operation):
@@ -95,5 +108,5 @@ def repeat(x, times):
     return ops.tile(x, (times,) + (1,) * (x.ndim - 1))
 
 
-__all__ = ["GELU", "SplitQKV", "TABLE", "dropout_states", "fast", "kernel", "on_cpu", "patches", "repeat",
-           "separate_dropouts", "tanh"]
+__all__ = ["GELU", "SplitQKV", "TABLE", "dropout_states", "fast", "kernel", "native_forms", "on_cpu", "patches",
+           "repeat", "separate_dropouts", "tanh"]

@@ -15,9 +15,10 @@ from PIL import Image
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from mindvit.config import ServeJob, check_job
-from mindvit.inference.classifier import check_weights, open_classifier
+from mindvit.inference.classifier import open_classifier
 from mindvit.serving.app import build_app
 from mindvit.serving.batching import Batcher
+from mindvit.zoo import check_weights
 
 IDLE_SECONDS = 10  # in which a client asks for something, or reads what is answered
 STOP_SECONDS = 30  # in which what has come is answered when the server is stopped
