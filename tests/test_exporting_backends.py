@@ -76,8 +76,7 @@ def test_a_classifier_takes_any_number_of_images(digit_run, no_compile, capsys):
 @pytest.mark.parametrize("words, told", [
     (["--backend", "onnxruntime", "--amp_level", "O2"], "amp_level is O2, which the backend onnxruntime does"),
     (["--backend", "openvino", "--mode", "graph"], "mode is graph, which the backend openvino does not have"),
-    (["--backend", "openvino", "--device_target", "Ascend"],
-     "device_target is Ascend, but the backend openvino runs on"),
+    (["--backend", "openvino", "--device_target", "Ascend"], "device_target is Ascend, but the backend openvino runs"),
     (["--backend", "onnxruntime", "--backend_precision", "bfloat16"], "the backend onnxruntime does not compute in"),
     (["--backend_precision", "bfloat16"], "but the backend is MindSpore, whose precision --amp_level says"),
     (["--backend", "onnx"], "onnxruntime"),

@@ -166,6 +166,20 @@ def test_what_cannot_be_written_is_told_in_one_line(words, told, checkpoint, cap
     assert sorted(os.listdir()) == ["half.onnx.data", "there.onnx"] and pathlib.Path("there.onnx").read_text() == "mine"
 
 
+def test_broken_weights_are_called_so(checkpoint, capsys):
+    network = mindvit.from_checkpoint(checkpoint)
+    network.patch_embedding.conv.weight.set_data(network.patch_embedding.conv.weight * 1e38)
+    mindvit.save_weights(network, "broken.ckpt")
+    assert main(["export", "--checkpoint", "broken.ckpt"]) == 2
+    assert "its weights are broken" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_read_is_named(checkpoint, capsys):
+    pathlib.Path("half.png").write_bytes(b"\x89PNG")
+    assert main(["export", "--checkpoint", str(checkpoint), "--images", "half.png"]) == 2
+    assert "cannot read the image half.png" in capsys.readouterr().err
+
+
 def test_air_is_refused_before_anything_is_read(capsys):
     assert main(["export", "--checkpoint", "nowhere.ckpt", "--format", "air"]) == 2
     assert "air is written by MindSpore on an Ascend alone" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from mindvit.exporting.mindir_file import mindir_session, write_air, write_mindi
 from mindvit.exporting.onnx_file import network_graph, onnxruntime_session
 from mindvit.extras import needed
 from mindvit.files import check_writable, explained, put, sha256, temporary_folder
-from mindvit.zoo import check_weights, image_size, ready_network, weights_file
+from mindvit.zoo import BROKEN, check_weights, image_size, ready_network, weights_file
 
 TOLERANCE = 1e-4  # of the largest logit
 PICTURES = 8
@@ -106,15 +106,12 @@ def metadata(job, network, preprocessing):
             "mindvit": sys.modules["mindvit"].__version__, "checkpoint_sha256": sha256(weights_file(job))}
 
 
-def checked(compute, job, network, preprocessing):
+def checked(compute, batches, expected, what):
     """The largest difference between the logits of a file and the network's, which is printed.
 
     Raises:
         ValueError: see `compare`.
     """
-    images, what = pictures(job, preprocessing)
-    prepared, batches = cases(job, network, preprocessing, images)
-    expected = network(ms.Tensor(prepared)).asnumpy()
     found = max(compare(compute(batch), expected[group]) for batch, group in batches)
     numbers = sorted({len(group) for _, group in batches})
     print(f"run on {what}, in batches of {', '.join(map(str, numbers))}: the logits differ by {found:.2g} at most, and "
@@ -177,10 +174,15 @@ def export(job: ExportJob) -> dict[str, Any]:
     preprocessing = network.preprocessing.for_prediction()
     print(preprocessing.describe(image_size(network)), flush=True)
     write, session = FORMATS[job.format]
+    images, what = pictures(job, preprocessing)
+    prepared, batches = cases(job, network, preprocessing, images)
+    expected = network(ms.Tensor(prepared)).asnumpy()
+    if not np.isfinite(expected).all():
+        raise ValueError(f"{weights_file(job)} gives no numbers: {BROKEN}")
+    given = preprocessing if job.with_preprocess else None, job.batch_size, metadata(job, network, preprocessing)
     with explained(path), temporary_folder(path.parent, path.stem) as folder:
-        written = write(network, folder / path.name, preprocessing if job.with_preprocess else None, job.batch_size,
-                        metadata(job, network, preprocessing))
-        found = checked(session(str(folder / path.name)), job, network, preprocessing) if session else None
+        written = write(network, folder / path.name, *given)
+        found = checked(session(str(folder / path.name)), batches, expected, what) if session else None
         for file in written:
             target = path.with_name(file.name)
             os.replace(file, target) if file.is_dir() else put(file, target)

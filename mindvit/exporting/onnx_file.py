@@ -15,7 +15,6 @@ from mindvit.models import ViT
 from mindvit.preprocessing import Preprocessing
 
 Logits = Callable[[np.ndarray], np.ndarray]  # from a batch of what the network takes to its logits
-INPUTS, PIXELS, OUTPUT = "images", "pixels", "logits"
 
 
 def network_graph(network: ViT, preprocessing: Preprocessing | None = None, batch_size: int | None = None,
@@ -34,12 +33,12 @@ def network_graph(network: ViT, preprocessing: Preprocessing | None = None, batc
     """
     graph, arguments, batch = Graph(), network.arguments, batch_size or "batch"
     if preprocessing:
-        pixels = graph.input(PIXELS, "uint8", [batch, "height", "width", 3])
+        pixels = graph.input("pixels", "uint8", [batch, "height", "width", 3])
         x = prepared(graph, pixels, arguments["image_size"], preprocessing)
     else:
-        x = graph.input(INPUTS, "float32", [batch, arguments["input_channels"], *arguments["image_size"]])
+        x = graph.input("images", "float32", [batch, arguments["input_channels"], *arguments["image_size"]])
     width = network.num_classes or arguments["representation_size"] or arguments["embed_dim"]
-    graph.output(write(graph, network, x), OUTPUT, [batch, width], metadata or {})
+    graph.output(write(graph, network, x), "logits", [batch, width], metadata or {})
     return graph
 
 
@@ -56,8 +55,9 @@ def opened(graph: Graph, open_model: Callable[[bytes | str], Logits]) -> Logits:
 def threads() -> int:
     """As many as OMP_NUM_THREADS says, which MindSpore follows too, else as there are cores for this process."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0)) \
-        if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if asked.isdigit() and int(asked):
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def onnxruntime_session(model: bytes | str) -> Logits:
