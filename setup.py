@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 SERVE = ["fastapi", "uvicorn", "python-multipart>=0.0.18"]
+DEMO = [*SERVE, "gradio>=6"]
 EXPORT, OPENVINO = ["onnx", "onnxruntime"], ["onnx", "openvino"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]", "mkdocs-static-i18n"]
 
@@ -38,10 +39,11 @@ setup(
     ],
     extras_require={
         "serve": SERVE,
+        "demo": DEMO,
         "export": EXPORT,
         "openvino": OPENVINO,
-        "test": [*SERVE, *DOCS, *EXPORT, *OPENVINO, "pytest", "pytest-xdist", "hypothesis", "scikit-learn",
-                 "scikit-image", "ruff", "mypy", "ckpt-chaos==0.1.8"],
+        "test": [*DEMO, *DOCS, *EXPORT, *OPENVINO, "pytest", "pytest-xdist", "hypothesis", "scikit-learn",
+                 "scikit-image", "ruff", "mypy", "playwright", "ckpt-chaos==0.1.8"],
         "docs": DOCS,  # the site: mkdocs serve
         "fuzz": ["atheris"],  # see tests/fuzz/README.md
         # other libraries' models, for the tests marked `libraries`

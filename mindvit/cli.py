@@ -19,6 +19,7 @@ from mindvit.checkpoints.libraries import written_formats
 from mindvit.choices import entry
 from mindvit.config import (
     AttentionJob,
+    DemoJob,
     EvalJob,
     ExportJob,
     Overrides,
@@ -115,6 +116,15 @@ def serve(job: ServeJob):
     from mindvit.serving import server  # which imports them
 
     server.serve(job)
+
+
+@entry(COMMANDS)
+def demo(job: DemoJob):
+    """Show a page to drop images on: what they are named, and where the network looked."""
+    needed("gradio", "demo")
+    from mindvit.serving import demo  # which imports it
+
+    demo.serve_demo(job)
 
 
 @entry(COMMANDS)

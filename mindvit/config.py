@@ -489,6 +489,25 @@ class ServeJob(ClassifyJob):
                              "that too")
 
 
+@dataclass(kw_only=True)
+class DemoJob(ClassifyJob):
+    """Shows a page on which a person drops an image and sees what it is named, and where the network looked.
+
+    Args:
+        paths: images that stand on the page to be clicked, or folders that are searched for them.
+        host: address to listen on; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from all of its networks.
+        port: port to listen on; 0 takes a free one.
+
+    Example:
+        >>> DemoJob(checkpoint="runs/a/best.ckpt", paths=["cat.jpg"]).port
+        7860
+    """
+
+    paths: list[str] = field(default_factory=list, metadata={"positional": True})
+    host: str = "127.0.0.1"
+    port: int = number(7860, 0, 65535)
+
+
 def check_job(job, cls, function):
     """TypeError that shows the right form, unless a function was given its job."""
     if not isinstance(job, cls):

@@ -15,6 +15,19 @@ from mindvit.inference.classifier import Classifier
 from mindvit.preprocessing import Preprocessing
 
 DIGITS = ["--model.name", "digits", "--model.pretrained", "true"]
+# The command in a process that says to which other machine it turns, and does not reach it.
+GUARDED = """import socket, sys
+connect, getaddrinfo, own = socket.socket.connect, socket.getaddrinfo, ("127.0.0.1", "::1", "localhost", None, "")
+def guard(name, given):
+    if name not in own:
+        print("ELSEWHERE", name, flush=True)
+        raise OSError("refused")
+    return given
+socket.socket.connect = lambda self, address: connect(
+    self, address if self.family == socket.AF_UNIX else guard(address[0], address))
+socket.getaddrinfo = lambda name, *rest, **options: getaddrinfo(guard(name, name), *rest, **options)
+from mindvit.cli import main
+sys.exit(main())"""
 BOUNDARY = "between-two-images"
 
 

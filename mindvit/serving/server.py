@@ -7,6 +7,7 @@ import ipaddress
 import os
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
@@ -84,13 +85,19 @@ def listening(host: str, port: int) -> socket.socket:
 def web_server(app: FastAPI) -> uvicorn.Server:
     """Uvicorn with the limits of this module."""
     return uvicorn.Server(uvicorn.Config(
-        app, http=Protocol, ws="none", loop="asyncio", lifespan="off", log_config=None, log_level="error",
+        app, http=Protocol, ws="none", loop="asyncio", log_config=None, log_level="error",
         access_log=False, server_header=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS))
 
 
-def run(app: FastAPI, listener: socket.socket) -> None:
+def run(app: FastAPI, listener: socket.socket, told: str, stopping: Callable[[], None] = lambda: None) -> None:
     """Answers what comes to a socket until a KeyboardInterrupt, and then what has come.
+
+    Args:
+        app (FastAPI): what answers.
+        listener (socket): see `listening`.
+        told (str): what is said behind the address.
+        stopping (callable): what ends answers that would last as long as their client.
 
     Raises:
         KeyboardInterrupt: the one that came, with what is kept.
@@ -110,10 +117,10 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         print(f"anybody who reaches this machine at {host} can use it: it asks for no password", flush=True)
     try:
         threading.Thread(target=answer, daemon=True).start()
-        print(f"ready: http://{f'[{host}]' if ':' in host else host}:{port}/predict takes images, /docs shows how; "
-              "Ctrl-C stops", flush=True)
+        print(f"ready: http://{f'[{host}]' if ':' in host else host}:{port}{told}; Ctrl-C stops", flush=True)
         ended.wait()
     except KeyboardInterrupt:
+        stopping()
         server.should_exit = True
         ended.wait()
         raise KeyboardInterrupt("what had come is answered") from None
@@ -146,4 +153,4 @@ def serve(job: ServeJob) -> None:
         batcher = stack.enter_context(Batcher(classifier, job.batch_size))
         readers = ThreadPoolExecutor(READERS)
         stack.callback(readers.shutdown, wait=False, cancel_futures=True)
-        run(build_app(job, classifier, batcher, readers), listener)
+        run(build_app(job, classifier, batcher, readers), listener, "/predict takes images, /docs shows how")
