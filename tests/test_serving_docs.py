@@ -1,0 +1,52 @@
+"""docs/serving.md: its commands against a server, and its limits."""
+
+import json
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+from PIL import Image
+from web import Program
+
+import mindvit
+from mindvit.cli import main
+from mindvit.config import DemoJob, ServeJob
+from mindvit.serving import server, upload
+
+PAGE = (pathlib.Path(__file__).parents[1] / "docs/serving.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_commands(capfd):
+    mindvit.write_digits("runs/quickstart/digits")
+    mindvit.save_weights(mindvit.create_model("digits", pretrained=True), "runs/quickstart/best.ckpt")
+    shutil.copy(min(pathlib.Path("runs/quickstart/digits/val/3").iterdir()), "digit.png")
+    pathlib.Path("notes.txt").touch()
+    (_, serve), (_, curl), (_, expected), (_, python), (_, show) = BLOCKS
+    with Program(*shlex.split(serve.splitlines()[-1])[1:], "--port", "0") as program:
+        here = f"http://127.0.0.1:{program.port}"
+        command = shlex.split(curl.replace("http://127.0.0.1:8000", here))
+        answer = subprocess.run(command, capture_output=True, check=True).stdout
+        [found], [told] = (json.loads(text)["images"] for text in (answer, expected))
+        assert found["name"] == told["name"]
+        for one, other in zip(found["predictions"], told["predictions"], strict=True):
+            assert one == {**other, "probability": pytest.approx(other["probability"], rel=1e-5)}
+        capfd.readouterr()
+        exec(python.replace("http://127.0.0.1:8000", here), {})
+        assert capfd.readouterr().out == "digit.png 3\nnotes.txt cannot read the image notes.txt: the file is empty\n"
+    with pytest.raises(SystemExit) as stopped:
+        main([*shlex.split(show.splitlines()[-1])[1:], "--print_config"])
+    assert stopped.value.code == 0
+    assert [block.splitlines()[0] for block in (serve, show)] == ["pip install '.[serve]'", "pip install '.[demo]'"]
+
+
+def test_the_limits():
+    job = ServeJob()
+    for number in (job.max_images, job.max_bytes, job.max_waiting, 2 * Image.MAX_IMAGE_PIXELS, server.CONNECTIONS,
+                   upload.BODY_SECONDS, server.IDLE_SECONDS):
+        assert f"| {number:,} |" in PAGE or f", {number:,} |" in PAGE or f"| {number:,}, as" in PAGE, number
+    assert f"{upload.HELD} times `--max_bytes`" in PAGE and f"at most {server.STOP_SECONDS} seconds" in PAGE
+    assert f"http://127.0.0.1:{job.port}/docs" in PAGE and f"http://127.0.0.1:{DemoJob().port}/" in PAGE
