@@ -15,7 +15,7 @@ IMPORTED = {
     "zipfile": {"checkpoints/formats/zipped.py", "checkpoints/formats/pth.py", "download.py"},
     "tarfile": {"download.py", "imagenet.py"}, "gzip": {"data/mnist.py", "download.py"},
     "bz2": {"download.py"}, "lzma": {"download.py"},
-    "importlib": {"checkpoints/libraries/__init__.py", "doctor.py"},
+    "importlib": {"checkpoints/libraries/__init__.py", "device.py", "extras.py", "serving/app.py"},
     **dict.fromkeys(("torch", "joblib", "cloudpickle", "dill", "marshal", "shelve", "dbm", "code", "runpy", "ctypes",
                      "subprocess", "multiprocessing", "xmlrpc", "h5py", "imp"), set()),
 }
