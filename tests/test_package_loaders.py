@@ -22,6 +22,7 @@ IMPORTED = {
 YAML = {"safe_dump", "parse", "SafeLoader", "YAMLError", "CollectionStartEvent", "CollectionEndEvent", "AliasEvent"}
 CALLS = {"eval", "exec", "compile", "__import__", "breakpoint"}  # of Python
 OF_MODULES = {"os": {"system", "popen", "startfile"}, "ms": {"load"}, "mindspore": {"load"}}
+WRITTEN_HERE = [("exporting/mindir_file.py", "load")]  # which runs what it has just written
 BEGINNINGS = ("exec", "spawn", "posix_spawn")  # of functions of os
 
 
@@ -63,7 +64,7 @@ def test_nothing_is_evaluated_or_started():
     called = [(file, node.func) for file, node in nodes(ast.Call)]
     assert not [(file, name.id) for file, name in called if isinstance(name, ast.Name) and name.id in CALLS]
     for module, names in OF_MODULES.items():
-        assert not [found for found in of(module) if found[1] in names], module
+        assert not [found for found in of(module) if found[1] in names and found not in WRITTEN_HERE], module
     assert not [found for found in of("os") if found[1].startswith(BEGINNINGS)]
 
 
