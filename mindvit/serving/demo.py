@@ -27,12 +27,12 @@ from mindvit.data import read_dataset
 from mindvit.data.digits import write_digits
 from mindvit.data.images import read_bytes
 from mindvit.data.transforms import opened_bytes
-from mindvit.inference.classifier import Classifier, check_weights, most_likely, open_classifier
+from mindvit.inference.classifier import Classifier, most_likely, open_classifier
 from mindvit.preprocessing import pair, seen_box
 from mindvit.serving.server import listening, run
 from mindvit.serving.words import WORDS, in_language
 from mindvit.visualize.overlay import overlay
-from mindvit.zoo import BROKEN
+from mindvit.zoo import BROKEN, check_weights
 
 KEPT = 4  # images whose evidence is kept, for other layers, heads and methods; that of ViT-B/16 has 45 MB
 MOST_EXAMPLES = 30
