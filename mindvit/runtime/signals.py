@@ -82,7 +82,9 @@ def stoppable() -> Iterator[Asked]:
 
     def watch():
         while not ended.is_set():
-            if (found := signal.sigtimedwait(watched, 0.2)) and asked.take(found.si_signo):
+            found = signal.sigtimedwait(watched, 0.2)
+            # Behind a process that stood still (Ctrl-Z) Python 3.12 gives numbers that nobody sent.
+            if found and found.si_signo in watched and asked.take(found.si_signo):
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
 
     for number in (*watched, signal.SIGALRM):
