@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 StrPath = str | os.PathLike[str]  # what `open` takes for a file or folder
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # a folder may be shared with others
@@ -126,6 +126,29 @@ def put(source, target):
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextlib.contextmanager
+def claimed(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
+    """Yields the first of these paths that is not there, made as an empty file that no other process takes; if the
+    block fails it is removed.
+
+    Raises:
+        OSError: see `explained`.
+    """
+    for path in paths:
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                continue
+        try:
+            yield path
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return
 
 
 @contextlib.contextmanager

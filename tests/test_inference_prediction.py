@@ -1,5 +1,6 @@
 """Prediction: annotated copies, records, and that it computes what was validated."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -126,3 +127,12 @@ def test_copies_that_cannot_be_written_leave_the_records(capsys, monkeypatch):
     assert [len(record["predictions"]) for record in records] == [5, 5]
     assert all(record["error"].startswith("no annotated copy: ") and "taken" in record["error"] for record in records)
     assert "1.png: no annotated copy: " in capsys.readouterr().out
+
+
+def test_copies_of_one_name_written_at_once_are_all_there():
+    """As by several processes: none takes the name of another's copy, which is not whole yet."""
+    image = Image.new("RGB", (32, 32))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        written = [pool.submit(prediction.annotated_copy, image, "cat", [], pathlib.Path("out")) for _ in range(8)]
+        paths = {future.result().name for future in written}
+    assert paths == {path.name for path in pathlib.Path("out").iterdir()} and len(paths) == 8

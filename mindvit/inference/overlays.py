@@ -1,7 +1,5 @@
 """Attention: from an AttentionJob to pages, overlays and arrays of what made the network decide."""
 
-import itertools
-import os
 import pathlib
 import re
 
@@ -15,9 +13,9 @@ from mindvit.choices import Choice, name_of
 from mindvit.config import AttentionJob, check_job
 from mindvit.data import read_dataset
 from mindvit.data.transforms import opened
-from mindvit.files import check_writable, replacing, write_json
+from mindvit.files import check_writable, claimed, replacing, write_json
 from mindvit.inference.classifier import most_likely, open_classifier
-from mindvit.inference.prediction import LONGEST_NAME, copy_names
+from mindvit.inference.prediction import copy_names, stems
 from mindvit.preprocessing import seen_box
 from mindvit.visualize.figure7 import save_figure7
 from mindvit.visualize.overlay import overlay, save_sheet
@@ -65,13 +63,10 @@ def measured(classifier, image, maps, target, steps):
             for label, (deletion, insertion) in found.items()}
 
 
-def free_paths(folder, name, ends):
-    """Paths with these ends of an image's outputs, none of which is there."""
-    name = os.fsencode(name)[:LONGEST_NAME].decode("utf-8", "replace").rstrip("\ufffd")
-    for stem in itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2))):
-        paths = [folder / f"{stem}{end}" for end in ends]
-        if not any(path.exists() for path in paths):
-            return paths
+def free_pages(folder, name, ends):
+    """Paths of an image's page, beside which there is nothing with these ends of its other outputs."""
+    pages = (folder / f"{stem}.png" for stem in stems(name))
+    return (page for page in pages if not any(page.with_name(f"{page.stem}{end}").exists() for end in ends))
 
 
 def check_options(job, layers, heads):
@@ -104,20 +99,21 @@ def explain(job, methods, classifier, explainer, target, file, name):
     figures = measured(classifier, prepared, maps, evidence.target, job.steps) if job.steps else {}
     seen = image.crop(seen_box(image.height, image.width, classifier.size, classifier.preprocessing))
     drawn = {label: overlay(seen, values) for label, values in maps.items()}
-    page, arrays, *overlays = free_paths(pathlib.Path(job.out), name, [
-        ".png", ".npz", *(f"_{re.sub('[^a-z0-9-]+', '_', label)}.jpg" for label in maps)])
-    for path, picture in zip(overlays, drawn.values()):
-        with replacing(path) as temporary:
-            picture.save(temporary, quality=92)
     rows = [[(seen, [f"{each['label']} ({each['index']}) {each['probability']:.3f}" for each in predictions[:3]]),
              *((drawn[label], [label, *([figures_of(figures[label])] if figures else [])]) for label in maps)]]
     for layer in job.layers:
         heads = [(overlay(seen, values), [f"layer {layer % explainer.layers}, head {head}"])
                  for head, values in enumerate(head_maps(evidence, layer))]
         rows += [heads[i:i + COLUMNS] for i in range(0, len(heads), COLUMNS)]
-    save_sheet(rows, page)
-    with replacing(arrays) as temporary, open(temporary, "wb") as archive:
-        np.savez(archive, weights=evidence.attention[job.layers], layers=job.layers, **maps)
+    ends = [".npz", *(f"_{re.sub('[^a-z0-9-]+', '_', label)}.jpg" for label in maps)]
+    with claimed(free_pages(pathlib.Path(job.out), name, ends)) as page:
+        arrays, *overlays = (page.with_name(f"{page.stem}{end}") for end in ends)
+        for path, picture in zip(overlays, drawn.values()):
+            with replacing(path) as temporary:
+                picture.save(temporary, quality=92)
+        with replacing(arrays) as temporary, open(temporary, "wb") as archive:
+            np.savez(archive, weights=evidence.attention[job.layers], layers=job.layers, **maps)
+        save_sheet(rows, page)
     embedding = classifier.network.patch_embedding
     distances = attention_distances(evidence.attention[None], evidence.grid, embedding.patch_size)
     return distances, {"path": file, "predictions": predictions[:5],
@@ -187,8 +183,8 @@ def draw_attention(job: AttentionJob) -> list[dict]:
             mean = {name: np.mean([figures[label][name] for figures in told]) for name in ("deletion", "insertion")}
             print(f"  {label}: {figures_of(mean)}", flush=True)
     if distances:
-        figure, = free_paths(pathlib.Path(job.out), "figure7", [".png"])
-        save_figure7(classifier.network, np.mean(distances, 0), figure)
+        with claimed(free_pages(pathlib.Path(job.out), "figure7", [])) as figure:
+            save_figure7(classifier.network, np.mean(distances, 0), figure)
         print(f"{figure}: patch filters, position embeddings, and how far each head looks (images: {len(distances)})",
               flush=True)
     if job.json:

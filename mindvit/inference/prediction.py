@@ -11,7 +11,7 @@ from mindvit.config import PredictJob, check_job
 from mindvit.data import read_dataset
 from mindvit.data.transforms import opened
 from mindvit.device import choose_target
-from mindvit.files import check_writable, write_json
+from mindvit.files import check_writable, claimed, write_json
 from mindvit.inference.classifier import most_likely, open_classifier
 from mindvit.visualize import show_result
 from mindvit.zoo import BROKEN, check_weights
@@ -60,13 +60,18 @@ def in_words(record):
     return f"{record['path']}: " + "\n  ".join(lines)
 
 
+def stems(name):
+    """What an image's outputs may be called, without their suffixes: the name, as far as file systems take it, or this
+    and a number from 2 on."""
+    name = os.fsencode(name)[:LONGEST_NAME].decode("utf-8", "replace").rstrip("\ufffd")
+    return itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+
+
 def annotated_copy(image, name, predictions, folder):
     """Writes an image with its predictions to a new file in the folder, never over another; returns its path."""
-    name = os.fsencode(name)[:LONGEST_NAME].decode("utf-8", "replace").rstrip("\ufffd")
-    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
-    target = next(path for path in (folder / f"{name}.jpg" for name in names) if not path.exists())
     bars = {f"{p['label']} ({p['index']})": p["probability"] for p in predictions}
-    show_result(np.asarray(image), bars, out_file=target)
+    with claimed(folder / f"{stem}.jpg" for stem in stems(name)) as target:
+        show_result(np.asarray(image), bars, out_file=target)
     return target
 
 
