@@ -43,7 +43,8 @@ setup(
         "export": EXPORT,
         "openvino": OPENVINO,
         "test": [*DEMO, *DOCS, *EXPORT, *OPENVINO, "pytest", "pytest-xdist", "hypothesis", "scikit-learn",
-                 "scikit-image", "ruff", "mypy", "playwright", "ckpt-chaos==0.1.8"],
+                 "scikit-image", "ruff", "mypy", "playwright", "nbclient", "nbformat", "ipykernel",
+                 "ckpt-chaos==0.1.8"],
         "docs": DOCS,  # the site: mkdocs serve
         "fuzz": ["atheris"],  # see tests/fuzz/README.md
         # other libraries' models, for the tests marked `libraries`

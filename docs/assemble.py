@@ -1,6 +1,9 @@
 """Puts the pages of the site together, for MkDocs: those of the repository where they are, so that the links between
-them hold, Chinese ones named as the i18n plugin wants, and the page of what `mindvit` exports, by room."""
+them hold, Chinese ones named as the i18n plugin wants, notebooks, and the page of what `mindvit` exports, by room."""
 
+import atexit
+import json
+import os
 import pathlib
 import re
 import shutil
@@ -10,29 +13,45 @@ import griffe
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ["*.md", "LICENSE", "docs/*.md", "docs/images/*", "benchmarks/README.md", "ckpt/README.md",
-         "tests/fuzz/README.md", "configs/**/*", "examples/**/*"]
+         "tests/fuzz/README.md", "configs/**/*", "examples/*.py", "examples/notebooks/*.ipynb"]
+FOLDER = pathlib.Path(tempfile.gettempdir(), f"mindvit-docs-{os.getpid()}")  # MkDocs reads this file at each build anew
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 DEFAULTS = {r"number\(([^,]+), .*\)": r"\1", r"one_of\([^,]+, (.*)\)": r"\1", r"list_of\([^,]+, (.*)\)": r"[\1]"}
 OTHER_LANGUAGE = re.compile(r" ?\[(English|中文)\]\([^)]*\.md\)")  # which the site has a switch for
 
 
 def on_config(config):
-    """The folder of pages becomes a new one; MkDocs asks once for each language."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="mindvit-docs-"))
+    """Fills the folder of pages; what is as it was is not written again, which a serving MkDocs would take for news."""
+    pages = {"docs/api.md": api_page().encode()}
     for path in (path for pattern in PAGES for path in ROOT.glob(pattern) if path.is_file()):
-        target = folder / path.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".md":
-            text = OTHER_LANGUAGE.sub("", path.read_text(encoding="utf-8")).replace("_CN.md", ".md")
-            target.with_name(target.name.replace("_CN.md", ".zh.md")).write_text(text, encoding="utf-8")
-        else:
-            shutil.copy(path, target)
-    (folder / "docs/api.md").write_text(api_page(), encoding="utf-8")
-    config.docs_dir = str(folder)
+        name, content = path.relative_to(ROOT).as_posix(), path.read_bytes()
+        if path.suffix in (".md", ".ipynb"):
+            text = content.decode() if path.suffix == ".md" else notebook_page(json.loads(content))
+            content = OTHER_LANGUAGE.sub("", text).replace("_CN.md", ".md").replace(".ipynb)", ".md)").encode()
+            name = name.replace("_CN.md", ".zh.md").replace(".ipynb", ".md")
+        pages[name] = content
+    for name, content in pages.items():
+        page = FOLDER / name
+        if not page.exists() or page.read_bytes() != content:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_bytes(content)
+    config.docs_dir = str(FOLDER)
     return config
 
 
-def on_post_build(config):
-    shutil.rmtree(config.docs_dir)
+def notebook_page(notebook):
+    """A notebook's text, its code, and what came out."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if "image/png" in data:
+                parts.append(f"![](data:image/png;base64,{data['image/png'].strip()})")
+            elif text := "".join(output.get("text") or data.get("text/plain", "")).rstrip():
+                parts.append(f"```text\n{text}\n```")
+    return "\n\n".join(parts)
 
 
 class House(griffe.Extension):

@@ -27,16 +27,16 @@ class Loaded(HTMLParser):
         found = dict(attributes)
         self.ids.add(found.get("id"))
         link = found.get("src") or (found.get("href") if tag == "link" else None)
-        if link and found.get("rel") not in ("canonical", "prev", "next", "alternate"):
+        if link and not link.startswith("data:") and found.get("rel") not in ("canonical", "prev", "next", "alternate"):
             self.links.append(link)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
                           cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, text=True, capture_output=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr  # of Chinese pages not strict
     return folder
 
 

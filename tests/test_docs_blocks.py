@@ -6,6 +6,7 @@ import pathlib
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -40,8 +41,14 @@ NOT_RUN = {
 OTHERS = ("python", "pip", "pytest", "source", "docker")  # programs of blocks that are not run
 MEASURE, SETUP = ((ROOT / file).read_text(encoding="utf-8") for file in ("benchmarks/measure.py", "setup.py"))
 # What a page reads and none of its blocks makes.
-STAND_INS = {"docs/checkpoints.md": ["runs/a/best.ckpt", "model.safetensors"],
-             "README.md": ["vit_b_16_224.ckpt", "vit_base_patch16_224.safetensors"]}
+STAND_INS = {
+    "README.md": {"vit_b_16_224.ckpt": "ckpt/vit_b_16_224.ckpt",
+                  "vit_base_patch16_224.safetensors": "timm/model.safetensors"},
+    "docs/checkpoints.md": {"runs/a/best.ckpt": "ckpt/vit_b_16_224.ckpt",
+                            "model.safetensors": "timm/model.safetensors"},
+    "docs/report.md": {"runs/pets": "runs/digits", "runs/pets-2": "runs/digits",
+                       "new.jpg": "dataset/infer/n02123045/0.JPEG"},
+}
 
 
 def blocks(page):
@@ -94,8 +101,8 @@ def run(words):
 
 
 @pytest.fixture(scope="module")
-def stand_ins(tmp_path_factory):
-    """A small network in place of ViT-B/16, and 16 noisy images in place of the subset of ImageNet."""
+def stand_ins(tmp_path_factory, digit_run):
+    """A small network in place of ViT-B/16, 16 noisy images in place of the subset of ImageNet, and short trainings."""
     folder, rng = tmp_path_factory.mktemp("stand-ins"), np.random.default_rng(0)
     for split, number in (("train", 16), ("val", 4), ("infer", 1)):
         for i in range(number):
@@ -112,6 +119,7 @@ def stand_ins(tmp_path_factory):
         quickstart = folder / "runs/quickstart"
         mindvit.write_digits(quickstart / "digits")
         mindvit.save_weights(mindvit.create_model("digits", pretrained=True), quickstart / "best.ckpt")
+        os.symlink(digit_run, folder / "runs/digits")
         yield folder
     mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
 
@@ -124,10 +132,9 @@ def test_the_code_of_a_page(page, stand_ins, capsys):
         os.symlink(ROOT / name, name)
     os.makedirs("runs")
     os.symlink(stand_ins / "runs/quickstart", "runs/quickstart")
-    for name in STAND_INS.get(page, ()):
+    for name, source in STAND_INS.get(page, {}).items():
         os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
-        file = "ckpt/vit_b_16_224.ckpt" if name.endswith(".ckpt") else "timm/model.safetensors"
-        os.symlink(stand_ins / file, name)
+        (shutil.copytree if (stand_ins / source).is_dir() else os.symlink)(stand_ins / source, name)
     names = {}
     for kind, text in blocks(page):
         if kind == "python":
