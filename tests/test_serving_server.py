@@ -66,6 +66,14 @@ def test_probabilities_are_those_of_mindvit_predict(server):
             assert found["index"] == expected["index"] and abs(found["probability"] - expected["probability"]) < 1e-6
 
 
+def test_other_backends_serve_too(server):
+    images = list(pictures().items())
+    with Program("serve", *DIGITS, "--port", "0", "--backend", "onnxruntime") as other:
+        for expected, found in zip(*(predict(each.port, images)[2]["images"] for each in (server, other)), strict=True):
+            for one, two in zip(expected["predictions"], found["predictions"], strict=True):
+                assert one["index"] == two["index"] and abs(one["probability"] - two["probability"]) < 1e-5
+
+
 BAD = {"empty.jpg": (b"", "the file is empty"), "page.png": (b"<html>", "not a JPEG, PNG, BMP, WebP or GIF file"),
        "half.jpg": (encoded(noise(7, 90, 90, 3), "JPEG")[:2000], "truncated"),
        "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "convert to JPEG"),

@@ -34,6 +34,7 @@ class Batcher:
         self.sizes = batch_sizes(largest)
         self.waiting: queue.SimpleQueue[tuple[np.ndarray, Future] | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self.run, daemon=True)
+        print(f"compiling the network for batches of {', '.join(map(str, self.sizes))}", flush=True)
         height, width = np.broadcast_to(classifier.size, 2)
         for size in self.sizes:
             if not np.isfinite(classifier.logits(np.zeros((size, 3, height, width), np.float32))).all():

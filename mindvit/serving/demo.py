@@ -82,6 +82,7 @@ class Looker:
         Raises:
             ValueError: the network gives no numbers.
         """
+        print("compiling the network, and what tells where it looked", flush=True)
         nothing = np.zeros((3, *pair(self.classifier.size)), np.float32)
         if not np.isfinite([self.classifier.logits(nothing[None])[0], self.explainer(nothing, 0).logits]).all():
             raise ValueError(f"{self.classifier.source} gives no numbers: {BROKEN}")
