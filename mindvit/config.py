@@ -404,11 +404,9 @@ class ImagesJob(ClassifyJob):
 
     Args:
         paths: images, or folders that are searched for images; in Python one of them may stand without a list.
-        json: file for one record an image.
     """
 
     paths: list[str] = field(default_factory=list, metadata={"positional": True})
-    json: str | None = None
 
     def __post_init__(self) -> None:
         given: Any = self.paths
@@ -424,6 +422,7 @@ class PredictJob(ImagesJob):
         top_k: predictions an image.
         batch_size: images a step.
         out: folder for the annotated copies.
+        json: file for one record an image.
 
     Example:
         >>> PredictJob(paths="cat.jpg", checkpoint="runs/a/best.ckpt").paths
@@ -433,6 +432,7 @@ class PredictJob(ImagesJob):
     top_k: int = number(5, 1)
     batch_size: int = number(8, 1)
     out: str = "predicted"
+    json: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -445,6 +445,7 @@ class AttentionJob(ImagesJob):
         target: the class that is asked about, its name or index; by default the likeliest of each image.
         steps: in which patches are taken away and brought back to measure a map; 0 measures none.
         out: folder for a page, overlays and arrays of each image.
+        json: file for one record an image.
 
     Example:
         >>> AttentionJob(paths="cat.jpg", checkpoint="runs/a/best.ckpt", methods=["rollout"]).steps
@@ -456,6 +457,7 @@ class AttentionJob(ImagesJob):
     target: str | None = None
     steps: int = number(14, 0)
     out: str = "attention"
+    json: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -490,7 +492,7 @@ class ServeJob(ClassifyJob):
 
 
 @dataclass(kw_only=True)
-class DemoJob(ClassifyJob):
+class DemoJob(ImagesJob):
     """Shows a page on which a person drops an image and sees what it is named, and where the network looked.
 
     Args:
@@ -499,11 +501,10 @@ class DemoJob(ClassifyJob):
         port: port to listen on; 0 takes a free one.
 
     Example:
-        >>> DemoJob(checkpoint="runs/a/best.ckpt", paths=["cat.jpg"]).port
+        >>> DemoJob(checkpoint="runs/a/best.ckpt", paths="cat.jpg").port
         7860
     """
 
-    paths: list[str] = field(default_factory=list, metadata={"positional": True})
     host: str = "127.0.0.1"
     port: int = number(7860, 0, 65535)
 

@@ -28,6 +28,7 @@ PAGE = pathlib.Path(__file__).with_name("page.html")
 # The page shows what it holds itself and asks this server alone.
 POLICY = ("default-src 'none'; connect-src 'self'; img-src 'self' blob: data:; script-src 'unsafe-inline'; "
           "style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+UNREADABLE = "it cannot be decoded or resized"
 one_large = threading.Lock()  # an image of many pixels takes up to 3 GB while it is read
 
 
@@ -111,7 +112,7 @@ def prepared(data: bytes, name: str, classifier: Classifier) -> np.ndarray | str
     except (OSError, ValueError) as error:
         return str(error)
     except (MemoryError, RuntimeError):  # of MindSpore, which tells where in its code
-        return f"cannot read the image {name}: it cannot be decoded or resized"
+        return f"cannot read the image {name}: {UNREADABLE}"
 
 
 def build_app(job: ServeJob, classifier: Classifier, batcher: Batcher, readers: Executor) -> FastAPI:

@@ -19,7 +19,8 @@ def batch_sizes(largest: int) -> list[int]:
 class Batcher:
     """Gives the logits of single images, computed together where several wait.
 
-    A batch has one of a few sizes, each compiled before the first image comes; zeros fill it up. Use it in a `with`.
+    A batch has one of a few sizes, each compiled before the first image comes: the largest for which enough wait. Where
+    somebody left, zeros fill it up. Use it in a `with`.
 
     Args:
         classifier (Classifier): what is run.
@@ -62,9 +63,8 @@ class Batcher:
         batch: list[tuple[np.ndarray, Future] | None] = []
         while None not in batch:
             batch = [self.waiting.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < self.sizes[-1]:
-                    batch.append(self.waiting.get_nowait())
+            size = max(size for size in self.sizes if size <= 1 + self.waiting.qsize())
+            batch += [self.waiting.get() for _ in range(size - 1)]
             if wanted := [each for each in batch if each and each[1].set_running_or_notify_cancel()]:
                 self.answer(*zip(*wanted))
 

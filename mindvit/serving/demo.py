@@ -29,6 +29,7 @@ from mindvit.data.images import read_bytes
 from mindvit.data.transforms import opened_bytes
 from mindvit.inference.classifier import Classifier, most_likely, open_classifier
 from mindvit.preprocessing import pair, seen_box
+from mindvit.serving.app import UNREADABLE
 from mindvit.serving.server import listening, run
 from mindvit.serving.words import WORDS, in_language
 from mindvit.visualize.overlay import overlay
@@ -36,6 +37,7 @@ from mindvit.zoo import BROKEN, check_weights
 
 KEPT = 4  # images whose evidence is kept, for other layers, heads and methods; that of ViT-B/16 has 45 MB
 MOST_EXAMPLES = 30
+KEPT_SECONDS = 3600  # that what was dropped is kept, to twice as many
 LARGEST = 32 * 2**20  # bytes of an image
 WAITING = 64  # visitors whose image waits
 TOP = 5  # predictions
@@ -98,8 +100,11 @@ class Looker:
     def look(self, data: bytes, name: str) -> Look:
         """The look at what is in a file."""
         classifier, times = self.classifier, [time.perf_counter()]
-        image = opened_bytes(data, name, classifier.preprocessing)
-        prepared = classifier.prepare(image)
+        try:
+            image = opened_bytes(data, name, classifier.preprocessing)
+            prepared = classifier.prepare(image)
+        except RuntimeError:  # of MindSpore, which tells where in its code
+            raise ValueError(f"cannot read the image {name}: {UNREADABLE}") from None
         times.append(time.perf_counter())
         logits = classifier.logits(prepared[None])[0]
         times.append(time.perf_counter())
@@ -161,41 +166,34 @@ def build_page(looker: Looker, examples: list[str]) -> gr.Blocks:
     classifier, layers = looker.classifier, looker.explainer.layers
     heads = classifier.network.transformer.layers[0].attention.num_heads
 
-    def draw(file, method, layer, head):
-        """The overlay of an image."""
-        look, given = looker(file), {"layer": int(layer), "head": int(head)}
-        choice: Choice = {method: {name: given[name] for name in options(method)}}
-        return overlay(look.seen, saliency_map(look.evidence, choice))
-
     def show(file, method, layer, head, request: gr.Request):
-        """(predictions, overlay, the line below) of a new image."""
+        """(predictions, overlay, the line below) of an image."""
         words = in_language(request.headers.get("accept-language"))
         if file is None:
             return None, None, ""
         try:
-            look = looker(file)
-            return look.predictions, draw(file, method, layer, head), words["seconds"].format(**look.milliseconds)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = html.escape(words["wrong"].format(reason=error))
-            return None, None, f'<p role="alert" class="wrong">{reason}</p>'
-
-    def redraw(file, method, layer, head):
-        """The overlay by another method, layer or head; `show` has said what is wrong with an image."""
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
-            return draw(file, method, layer, head) if file else None
+            look, given = looker(file), {"layer": int(layer), "head": int(head)}
+            choice: Choice = {method: {name: given[name] for name in options(method)}}
+            drawn = overlay(look.seen, saliency_map(look.evidence, choice))
+            return look.predictions, drawn, words["milliseconds"].format(**look.milliseconds)
+        except FileNotFoundError:
+            reason = words["gone"]
+        except (OSError, ValueError) as error:
+            reason = words["wrong"].format(reason=error)
+        return None, None, f'<p role="alert" class="wrong">{html.escape(reason)}</p>'
 
     def fitting(method):
         """The layer and the head where the method takes them."""
         return [gr.update(visible=name in options(method)) for name in ("layer", "head")]
 
-    with gr.Blocks(title="mindvit demo", analytics_enabled=False, delete_cache=(600, 600)) as page:
+    with gr.Blocks(title="mindvit demo", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
         gr.Markdown(TEXTS("title"))
         gr.HTML(html.escape(f"{pathlib.Path(classifier.source).name}: {', '.join(classifier.names[:5])}"
                             f"{' …' if len(classifier.names) > 5 else ''} ({len(classifier.names)})"))
         with gr.Row():
             with gr.Column():
                 image = gr.Image(label=TEXTS("drop"), type="filepath", sources=["upload", "clipboard"], buttons=[],
-                                  elem_id="image", height=360)
+                                 elem_id="image", height=360)
                 image.preprocess = sent_file  # type: ignore
                 said = gr.HTML(elem_id="said")
                 method = gr.Dropdown([(TEXTS(name), name) for name in METHODS], value=FIRST, label=TEXTS("method"),
@@ -210,11 +208,9 @@ def build_page(looker: Looker, examples: list[str]) -> gr.Blocks:
                                  elem_id="overlay", height=420)
         if examples:
             gr.Examples(examples, image, label=TEXTS("examples"), examples_per_page=MOST_EXAMPLES, cache_examples=False)
-        given = [image, method, layer, head]
-        image.change(show, given, [predictions, drawn, said], api_visibility="private")
         method.change(fitting, method, [layer, head], api_visibility="private", queue=False)
-        gr.on([method.change, layer.change, head.change], redraw, given, drawn, api_visibility="private",
-              trigger_mode="always_last")
+        gr.on([image.change, method.change, layer.change, head.change], show, [image, method, layer, head],
+              [predictions, drawn, said], api_visibility="private", trigger_mode="always_last", show_progress_on=drawn)
     return page.queue(max_size=WAITING)
 
 
@@ -238,13 +234,13 @@ def serve_demo(job: DemoJob) -> None:
     check_job(job, DemoJob, "serve_demo")
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listening(job.host, job.port))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mindvit-demo-"))
+        folder = stack.enter_context(tempfile.TemporaryDirectory("", "mindvit-demo-", ignore_cleanup_errors=True))
         os.environ["GRADIO_TEMP_DIR"] = os.path.realpath(folder)  # else what visitors drop stays
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         if not (job.checkpoint or job.model.name):
             print("no weights are named: these are the packaged ones, which name handwritten digits, white on black",
                   flush=True)
-            job.model = dataclasses.replace(job.model, name="digits", pretrained=True)
+            job = dataclasses.replace(job, model=dataclasses.replace(job.model, name="digits", pretrained=True))
         check_weights(job, "show")
         examples = [str(file) for path in job.paths for file in read_dataset(path)[0]][:MOST_EXAMPLES]
         if not examples and job.model.name == "digits":
@@ -256,8 +252,7 @@ def serve_demo(job: DemoJob) -> None:
         processing_utils.async_ssrf_protected_download = refuse  # and addresses in a file's place, which it would fetch
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         gr.mount_gradio_app(
-            app, page, "/", footer_links=[], run_history=False, show_error=False,
-            max_file_size=LARGEST, ssr_mode=False, enable_monitoring=False, mcp_server=False, pwa=False, i18n=TEXTS,
-            css=STYLE)
+            app, page, "/", footer_links=[], run_history=False, show_error=False, max_file_size=LARGEST, ssr_mode=False,
+            enable_monitoring=False, mcp_server=False, pwa=False, i18n=TEXTS, css=STYLE)
         app.add_middleware(OwnSources)
         run(app, listener, "/ is the page", app.routes[-1].app.stop_event.set)  # type: ignore[attr-defined]

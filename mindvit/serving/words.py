@@ -15,8 +15,9 @@ WORDS = {
         "head": "Head",
         "mean": "mean of all",
         "examples": "Examples to click",
-        "seconds": "opened in {opening:.0f} ms, named in {network:.0f} ms, explained in {attention:.0f} ms",
+        "milliseconds": "opened in {opening:.0f} ms, named in {network:.0f} ms, explained in {attention:.0f} ms",
         "wrong": "{reason}",
+        "gone": "the image is no longer here; drop it again",
     },
     "zh": {
         "title": "## 图片里是什么，网络看了哪里",
@@ -32,8 +33,9 @@ WORDS = {
         "head": "注意力头",
         "mean": "所有头的平均",
         "examples": "点击示例",
-        "seconds": "读取 {opening:.0f} 毫秒，识别 {network:.0f} 毫秒，解释 {attention:.0f} 毫秒",
+        "milliseconds": "读取 {opening:.0f} 毫秒，识别 {network:.0f} 毫秒，解释 {attention:.0f} 毫秒",
         "wrong": "无法识别这张图片：{reason}",
+        "gone": "图片已被清除，请重新拖入",
     },
 }
 
