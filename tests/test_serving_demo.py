@@ -16,11 +16,11 @@ from mindvit import write_digits
 from mindvit.cli import main
 from mindvit.config import DemoJob, ModelConfig
 from mindvit.inference.classifier import open_classifier
-from mindvit.serving.demo import Looker
+from mindvit.serving.demo import Looker, readable
 from mindvit.serving.words import WORDS, in_language
 
 
-def test_what_is_shown_is_what_mindvit_predict_says():
+def test_what_is_shown_is_what_mindvit_predict_says(capsys):
     digits = write_digits("digits") / "val"
     files = [str(min(digits.glob(f"{digit}/*"))) for digit in range(3)]
     assert main(["predict", *files, *DIGITS, "--json", "records.json", "--batch_size", "1"]) == 0
@@ -35,6 +35,9 @@ def test_what_is_shown_is_what_mindvit_predict_says():
     Image.fromarray(np.full((28, 28), 90, np.uint8)).save("gray.png")
     assert all(label.startswith("crane (") for label in looker("gray.png").predictions)  # each has a bar of its own
     pathlib.Path("no image.png").write_text("words")
+    assert list(readable(["no image.png", "gray.png", "nowhere.png"], looker.classifier.preprocessing)) == ["gray.png"]
+    printed = capsys.readouterr().out
+    assert "no example: cannot read the image no image.png: not a JPEG" in printed and "nowhere.png" in printed
     with pytest.raises(ValueError, match="cannot read the image no image.png: not a JPEG"):
         looker("no image.png")
 

@@ -9,6 +9,7 @@ import os
 import pathlib
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,9 +27,9 @@ from mindvit.config import DemoJob, check_job
 from mindvit.data import read_dataset
 from mindvit.data.digits import write_digits
 from mindvit.data.images import read_bytes
-from mindvit.data.transforms import opened_bytes
+from mindvit.data.transforms import opened, opened_bytes
 from mindvit.inference.classifier import Classifier, most_likely, open_classifier
-from mindvit.preprocessing import pair, seen_box
+from mindvit.preprocessing import Preprocessing, pair, seen_box
 from mindvit.serving.app import UNREADABLE
 from mindvit.serving.server import listening, run
 from mindvit.serving.words import WORDS, in_language
@@ -156,6 +157,16 @@ def options(method: str) -> list[str]:
     return [name for name in inspect.signature(METHODS[method]).parameters if name != "evidence"]
 
 
+def readable(files: list[str], preprocessing: Preprocessing) -> Iterator[str]:
+    """The files that can be read; of the others it is said why they are left out."""
+    for file in files:
+        try:
+            opened(file, preprocessing)
+            yield file
+        except (OSError, ValueError, RuntimeError) as error:
+            print(f"no example: {error}", flush=True)
+
+
 def build_page(looker: Looker, examples: list[str]) -> gr.Blocks:
     """The page.
 
@@ -247,7 +258,7 @@ def serve_demo(job: DemoJob) -> None:
             digits = write_digits(pathlib.Path(folder, "digits")) / "val"
             examples = [str(min(folder.iterdir())) for folder in sorted(digits.iterdir())]
         looker = Looker(open_classifier(job, "graph"))
-        page = build_page(looker, examples)
+        page = build_page(looker, list(readable(examples, looker.classifier.preprocessing)))
         page.has_launched = True  # of a page that it did not launch, gradio would take any file of the machine
         processing_utils.async_ssrf_protected_download = refuse  # and addresses in a file's place, which it would fetch
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
