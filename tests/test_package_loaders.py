@@ -22,6 +22,7 @@ IMPORTED = {
 YAML = {"safe_dump", "parse", "SafeLoader", "YAMLError", "CollectionStartEvent", "CollectionEndEvent", "AliasEvent"}
 CALLS = {"eval", "exec", "compile", "__import__", "breakpoint"}  # of Python
 OF_MODULES = {"os": {"system", "popen", "startfile"}, "ms": {"load"}, "mindspore": {"load"}}
+OWN = ("exporting/mindir_file.py", "load")  # of the file that export has just written
 WRITTEN_HERE = [("exporting/mindir_file.py", "load")]  # which runs what it has just written
 BEGINNINGS = ("exec", "spawn", "posix_spawn")  # of functions of os
 

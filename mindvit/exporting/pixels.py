@@ -189,7 +189,7 @@ def prepared(graph: Graph, pixels: Value, size: int | tuple[int, int], preproces
     new_height, new_width = resized_shape(graph, height, width, (rows, columns), preprocessing)
     row_places, row_there = crop_places(graph, new_height, rows, resizer)
     column_places, column_there = crop_places(graph, new_width, columns, resizer)
-    x = graph("Transpose", pixels.to("float32" if resizer == "tensorflow" else float), perm=[0, 3, 1, 2])
+    x = graph("Transpose", pixels, perm=[0, 3, 1, 2]).to("float32" if resizer == "tensorflow" else float)
     x = passes[0](graph, x, width, new_width, column_places, preprocessing.interpolation)
     x = graph("Transpose", x, perm=[0, 1, 3, 2])
     x = passes[1](graph, x, height, new_height, row_places, preprocessing.interpolation)
