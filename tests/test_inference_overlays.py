@@ -9,8 +9,17 @@ import pytest
 from mindspore import Tensor
 from PIL import Image
 
-from mindvit import AttentionJob, ModelConfig, attention_maps, create_model, draw_attention, prepare_image
+from mindvit import (
+    AttentionJob,
+    ModelConfig,
+    attention_maps,
+    create_model,
+    draw_attention,
+    faithfulness,
+    prepare_image,
+)
 from mindvit.cli import main
+from mindvit.inference import overlays
 
 DIGITS = ["--model.name", "digits", "--model.pretrained", "true"]
 
@@ -72,6 +81,7 @@ def test_a_runs_config_gives_the_weights(digit_run, digit, graph_mode):
     (["three.png", *DIGITS, "--methods", "[rollout, rollout]"], "methods has one of rollout twice; leave one out"),
     (["three.png", *DIGITS, "--methods", "[{attention: {head: 9}}]"], "head is 9; each layer has 3, from 0 to 2; -1"),
     (["three.png", *DIGITS, "--methods", "[{relevance: {layer: 1}}]"], "relevance has no option 'layer'; it has none"),
+    (["three.png", *DIGITS, "--methods", "[]"], "methods is empty; name one of attention, rollout, relevance"),
     (["three.png", *DIGITS, "--layers", "[6]"], "layer is 6; the network has 4, from 0 to 3, or from -1"),
     (["three.png", *DIGITS, "--target", "ten"], "target 'ten' is no class of the checkpoint, by name or by index from"),
     (["three.png", *DIGITS, "--steps", "-1"], "steps is -1; it is a whole number of at least 0"),
@@ -89,3 +99,19 @@ def test_a_name_of_two_classes_asks_for_an_index():
     with pytest.raises(ValueError, match="'crane' is the name of the classes 0, 2; give one of these"):
         find_target("crane", ["crane", "cat", "crane"])
     assert find_target("2", ["crane", "cat", "crane"]) == 2 and find_target("cat", ["crane", "cat"]) == 1
+
+
+def test_many_steps_go_through_the_network_in_small_batches(monkeypatch):
+    sizes = set()
+
+    class Measured:
+        def logits(self, images):
+            sizes.add(len(images))
+            return np.stack([images.mean((1, 2, 3)), 0 * images[:, 0, 0, 0]], 1)
+
+    image = np.random.default_rng(0).random((1, 8, 8)).astype(np.float32)
+    saliency = image[0, ::2, ::2]
+    found = overlays.measured(Measured(), image, {"own": saliency}, 0, steps=40)["own"]
+    direct = faithfulness(Measured().logits, image, saliency, 0, steps=40)
+    assert found == pytest.approx({"deletion": direct.deletion_area, "insertion": direct.insertion_area})
+    assert sizes == {16, 41}  # the second is of the direct call

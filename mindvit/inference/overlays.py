@@ -8,7 +8,7 @@ import numpy as np
 from mindvit.attention.capture import Evidence, Explainer, check_layer
 from mindvit.attention.faithfulness import faithfulness
 from mindvit.attention.measures import attention_distances
-from mindvit.attention.methods import head_maps, saliency_map
+from mindvit.attention.methods import METHODS, head_maps, saliency_map
 from mindvit.choices import Choice, name_of
 from mindvit.config import AttentionJob, check_job
 from mindvit.data import read_dataset
@@ -23,6 +23,7 @@ from mindvit.zoo import BROKEN, check_weights
 
 CHANCE = "random"  # what a map of random numbers is called, beside which the others are read
 RANDOM_ORDERS = 3
+LARGEST_BATCH = 16  # images without some of their patches at a time
 COLUMNS = 6  # heads side by side
 
 
@@ -52,8 +53,15 @@ def find_target(target, names):
 
 def measured(classifier, image, maps, target, steps):
     """{map: deletion and insertion} of the maps, and of random ones in their middle."""
+    batch = min(steps + 1, LARGEST_BATCH)
+
+    def logits(images):
+        parts = [images[i:i + batch] for i in range(0, len(images), batch)]
+        filled = [np.concatenate([part, np.zeros_like(images[:batch - len(part)])]) for part in parts]  # for one graph
+        return np.concatenate([classifier.logits(part) for part in filled])[:len(images)]
+
     def areas(values):
-        found = faithfulness(classifier.logits, image, values, target, steps)
+        found = faithfulness(logits, image, values, target, steps)
         return found.deletion_area, found.insertion_area
 
     random = np.random.default_rng(0).random((RANDOM_ORDERS, *next(iter(maps.values())).shape))
@@ -75,6 +83,8 @@ def check_options(job, layers, heads):
     blank = Evidence(np.zeros(1), 0, nothing, nothing, nothing[:, 0], nothing[:, 0], np.array([1, 0]), (1, 1))
     for layer in job.layers:
         check_layer(layer, layers)
+    if not job.methods:
+        raise ValueError(f"methods is empty; name one of {', '.join(METHODS)}")
     methods = {label_of(method): method for method in job.methods}
     if len(methods) < len(job.methods):
         raise ValueError(f"methods has one of {', '.join(methods)} twice; leave one out")
