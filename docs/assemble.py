@@ -12,7 +12,7 @@ import tempfile
 import griffe
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ["*.md", "LICENSE", "docs/*.md", "docs/images/*", "benchmarks/README.md", "ckpt/README.md",
+PAGES = ["*.md", "LICENSE", "docs/*.md", "docs/*.css", "docs/images/*", "benchmarks/README.md", "ckpt/README.md",
          "tests/fuzz/README.md", "configs/**/*", "examples/*.py", "examples/notebooks/*.ipynb"]
 FOLDER = pathlib.Path(tempfile.gettempdir(), f"mindvit-docs-{os.getpid()}")  # MkDocs reads this file at each build anew
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
