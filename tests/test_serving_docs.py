@@ -16,7 +16,8 @@ from mindvit.cli import main
 from mindvit.config import DemoJob, ServeJob
 from mindvit.serving import server, upload
 
-PAGE = (pathlib.Path(__file__).parents[1] / "docs/serving.md").read_text(encoding="utf-8")
+ROOT = pathlib.Path(__file__).parents[1]
+PAGE = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -41,6 +42,14 @@ def test_the_commands(capfd):
         main([*shlex.split(show.splitlines()[-1])[1:], "--print_config"])
     assert stopped.value.code == 0
     assert [block.splitlines()[0] for block in (serve, show)] == ["pip install '.[serve]'", "pip install '.[demo]'"]
+
+
+def test_the_figures_are_those_of_the_record():
+    record = json.loads((ROOT / "benchmarks/results/serving.json").read_text())["results"]
+    for row in record:
+        assert f"| {row['what']} | {row['images_per_second']:.2f} | " \
+               f"{row['images_per_second'] / record[0]['images_per_second']:.2f} | " in PAGE
+    assert not any(row["lost"] for row in record)
 
 
 def test_the_limits():

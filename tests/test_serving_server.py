@@ -68,6 +68,7 @@ def test_probabilities_are_those_of_mindvit_predict(server):
             assert found["index"] == expected["index"] and abs(found["probability"] - expected["probability"]) < 1e-6
 
 
+@pytest.mark.long
 def test_other_backends_serve_too(server):
     images = list(pictures().items())
     with Program("serve", *DIGITS, "--port", "0", "--backend", "onnxruntime") as other:
@@ -223,6 +224,7 @@ def test_a_stop_answers_what_has_come(number, host):
         assert ("anybody who reaches this machine" in said) == (host == "0.0.0.0")
 
 
+@pytest.mark.long
 def test_a_second_signal_leaves_at_once():
     image = encoded(noise(0, 8, 8, 3))
     with Program(*SLOWLY, "--batch_size", "1", code=SLOW) as program, concurrent.futures.ThreadPoolExecutor() as pool:
