@@ -55,8 +55,8 @@ def predict(port, images, query="", **options):
 
 
 class Program:
-    """A program that says at which address it is ready, as `mindvit serve` and `mindvit demo` do; killed at the end of
-    a `with`.
+    """A program that says at which address it is ready, as `mindvit serve` and `mindvit demo` do; ended at the end of a
+    `with`.
 
     Args:
         *words: of the command line.
@@ -90,8 +90,12 @@ class Program:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 def plain_classifier(wait=lambda: None):
