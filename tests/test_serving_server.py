@@ -207,7 +207,8 @@ def wait_for(port, images):
         assert time.monotonic() < deadline
 
 
-@pytest.mark.parametrize("number, host", [(signal.SIGTERM, "127.0.0.1"), (signal.SIGINT, "0.0.0.0")])
+@pytest.mark.parametrize("number, host", [
+    (signal.SIGTERM, "0.0.0.0"), pytest.param(signal.SIGINT, "127.0.0.1", marks=pytest.mark.long)])
 def test_a_stop_answers_what_has_come(number, host):
     """Sixteen images take four seconds, two at a time."""
     image = encoded(noise(0, 8, 8, 3))
