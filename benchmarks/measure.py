@@ -17,11 +17,12 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).parents[1]
-PEERS = ("tutorial", "mindcv", "timm", "onnxruntime")
+RUN_A_FILE = ("onnxruntime", "openvino", "openvino_bfloat16")  # of mindvit's network, which cannot be trained
+PEERS = ("tutorial", "mindcv", "timm", *RUN_A_FILE)
 ROUND_SECONDS = 0.5  # a round of a worker repeats a short call for this long
 PAUSE_SECONDS = 0.3  # between two workers: OpenMP threads of the first go on spinning for up to 0.2 s
 SMOKE_SIZES = {"image_size": 32, "patch_size": 16, "embed_dim": 32, "num_layers": 1, "num_heads": 2, "mlp_dim": 64}
-PACKAGES = ("mindspore", "mindcv", "timm", "torch", "onnxruntime", "numpy", "pillow")
+PACKAGES = ("mindspore", "mindcv", "timm", "torch", "onnx", "onnxruntime", "openvino", "numpy", "pillow")
 
 
 class Missing(Exception):
@@ -256,7 +257,7 @@ def write_record(arguments, results):
     if arguments.json:
         from mindvit.files import replacing
 
-        paths = ("json", "peer_python", "pytorch", "folder")
+        paths = ("json", "peer_python", "pytorch", "folder", "mnist")
         told = {name: value for name, value in vars(arguments).items() if name not in paths}
         record = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                   "machine": machine(), "versions": versions(), "arguments": told, "results": results}

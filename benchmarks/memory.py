@@ -13,7 +13,7 @@ def main(words=None):
     arguments = measure.parse(parser, words)
     sizes = measure.model_sizes(arguments)
     results = {}
-    for name in ["mindvit", *(peer for peer in arguments.peers if peer != "onnxruntime")]:  # which has no training
+    for name in ["mindvit", *(peer for peer in arguments.peers if peer not in measure.RUN_A_FILE)]:
         python = {"python": arguments.peer_python[name]} if name in arguments.peer_python else {}
         job = {"task": f"benchmarks.networks:{name}", "threads": arguments.threads, "sizes": sizes,
                "batch": arguments.batch, "train": True, **python}

@@ -4,6 +4,7 @@ Each function returns the call to measure: a forward pass, or a training step of
 """
 
 import os
+import pathlib
 
 import numpy as np
 
@@ -120,16 +121,14 @@ def timm(sizes, batch, train):
     return step
 
 
-def export_onnx(sizes, batch, path):
+def export_onnx(sizes, path):
     """A call that writes mindvit's network to an ONNX file."""
-    import mindspore as ms
-
     import mindvit
+    from mindvit.exporting.onnx_file import network_graph
 
     mindvit.use_device("CPU")
     network = mindvit.ViT(**sizes).set_train(False)
-    images = ms.Tensor(batch_of(sizes, batch)[0])
-    return lambda: ms.export(network, images, file_name=path, file_format="ONNX")
+    return lambda: network_graph(network).write(pathlib.Path(path))
 
 
 def onnxruntime(sizes, batch, path):
@@ -140,6 +139,19 @@ def onnxruntime(sizes, batch, path):
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: batch_of(sizes, batch)[0]}
     return lambda: session.run(None, feed)
+
+
+def openvino(sizes, batch, path, precision="f32"):
+    import openvino
+
+    model = openvino.Core().compile_model(path, "CPU", {
+        "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": int(os.environ["OMP_NUM_THREADS"])})
+    images, _ = batch_of(sizes, batch)
+    return lambda: model(images)[0]
+
+
+def openvino_bfloat16(sizes, batch, path):
+    return openvino(sizes, batch, path, "bf16")
 
 
 def gemm():

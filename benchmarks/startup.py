@@ -47,6 +47,11 @@ def prediction_commands(names, sizes, arguments, folder):
     model = ["--model.overrides", json.dumps(sizes)] if arguments.smoke else ["--model.name", arguments.model]
     commands = {"mindvit": [sys.executable, "-m", "mindvit", "predict", "picture.jpg", "--checkpoint", "vit.ckpt",
                             *model]}
+    for backend in measure.RUN_A_FILE:
+        if backend in names:
+            name, _, precision = backend.partition("_")
+            words = ["--backend", name] + ["--backend_precision", precision] * bool(precision)
+            commands[backend] = [*commands["mindvit"], *words]
     if "timm" in names:
         commands["timm"] = [arguments.peer_python.get("timm", sys.executable), "-m", "benchmarks.timm_predict",
                             json.dumps(sizes), "vit.safetensors", "picture.jpg", "timm.jpg"]
@@ -60,7 +65,7 @@ def main(words=None):
     arguments = measure.parse(parser, words)
     measure.limit_threads(arguments.threads)
     sizes = measure.model_sizes(arguments)
-    names = ["mindvit"] + [name for name in ("tutorial", "timm") if name in arguments.peers]
+    names = ["mindvit"] + [name for name in ("tutorial", "timm", *measure.RUN_A_FILE) if name in arguments.peers]
     if "timm" in names and subprocess.run([arguments.peer_python.get("timm", sys.executable), "-c", "import timm"],
                                           capture_output=True).returncode:
         print("skipped timm: it cannot be imported; give --peer-python timm=PATH")
@@ -74,14 +79,12 @@ def main(words=None):
     with tempfile.TemporaryDirectory() as folder:
         commands = prediction_commands(names, sizes, arguments, pathlib.Path(folder))
         for _ in range(arguments.repeats):
-            for name in names:
+            for name in filter(MODULES.get, names):
                 python = arguments.peer_python.get(name, sys.executable)
                 record("import", name, run([python, "-c", f"import {MODULES[name]}"], folder))
             for train in (False, True):
                 step = "training step" if train else "forward"
-                for name in names:
-                    if name == "timm":  # it compiles nothing
-                        continue
+                for name in filter(("mindvit", "tutorial").__contains__, names):  # the others compile nothing
                     compiled, first = first_seconds(name, sizes, arguments, train)
                     record(f"compile {step}", name, compiled)
                     record(f"first {step}", name, first)

@@ -1,5 +1,5 @@
-"""Writes the tables of README.md, README_CN.md, benchmarks/README.md, docs/results.md, with its picture, and
-docs/scaling.md from the records in benchmarks/results/.
+"""Writes the tables of README.md, README_CN.md, benchmarks/README.md, docs/results.md, with its picture,
+docs/scaling.md and docs/export.md from the records in benchmarks/results/.
 
 python -m benchmarks.tables
 """
@@ -11,10 +11,13 @@ import statistics
 from benchmarks import measure
 
 RESULTS = measure.ROOT / "benchmarks" / "results"
+# Those of docs/export.md in words, the first of which the others are compared with.
+BACKENDS = {"mindvit": "mindspore", "onnxruntime": "onnxruntime", "openvino": "openvino",
+            "openvino_bfloat16": "openvino, bfloat16"}
 NETWORKS = ("mindvit", "timm", "tutorial")
 LIBRARIES = ("mindvit", "pytorch")
 PAGES = {"README.md": "en", "README_CN.md": "zh", "benchmarks/README.md": "all", "docs/results.md": "results",
-         "docs/scaling.md": "scaling"}
+         "docs/scaling.md": "scaling", "docs/export.md": "export"}
 HEADERS = {"en": ("mindvit", "timm {timm}, eager PyTorch {torch}", "MindSpore's tutorial"),
            "zh": ("mindvit", "timm {timm}，PyTorch {torch} 即时模式", "MindSpore 教程"),
            "all": ("mindvit", "timm", "tutorial", "mindvit is x of timm", "of tutorial")}
@@ -125,6 +128,41 @@ def activations_table(record):
     return lines
 
 
+def measured_on(record):
+    """When, and on what, a record was made."""
+    load = record["machine"]["load_average"]
+    beside = f", other programs beside (load average {load:.1f}): read the ratios" if load > 1 else ""
+    return (f"{record['date'][:10]}, {record['arguments']['threads']} cores of an {record['machine']['processor']}, "
+            f"ViT-B/16 at 224, medians of {record['arguments']['repeats']} rounds in turn{beside}")
+
+
+def backends_table(records):
+    """The lines of the table of the backends: speed, and the time of a whole `mindvit predict` of one picture."""
+    first, eighth = (row["networks"] for row in records["backends"]["results"])
+    started = records["backends_startup"]["results"]["predict one picture"]
+    lines = [f"{measured_on(records['backends'])}.", "",
+             "| | images/s, batch 1 | batch 8 | x of mindspore, batch 1 | batch 8 | one picture predicted, s |",
+             "|---" * 6 + "|"]
+    for name, words in BACKENDS.items():
+        speeds = [number / row[name]["seconds"] for number, row in ((1, first), (8, eighth))]
+        ratios = [row["mindvit"]["seconds"] / row[name]["seconds"] for row in (first, eighth)]
+        numbers = [*speeds, *ratios, started[name]["seconds"]]
+        lines.append(f"| {words} | {' | '.join(map(text, numbers))} |")
+    return lines
+
+
+def quantisation_table(record):
+    """The lines of the table of precisions: accuracy with the changed top-1, and speed."""
+    accuracy, speed = record["results"]["accuracy"], record["results"]["speed"]
+    headers = [*(f"{name}, top-1 % (changed)" for name in accuracy), "images/s, batch 8", "x of mindspore"]
+    lines = [f"Speed: {measured_on(record)}.", "", f"| | {' | '.join(headers)} |", "|---" * (1 + len(headers)) + "|"]
+    for way, result in speed.items():
+        cells = [f"{100 * data[way]['top_1']:.2f} ({data[way]['changed']})" for data in accuracy.values()]
+        numbers = [record["arguments"]["batch"] / result["seconds"], speed["mindspore"]["seconds"] / result["seconds"]]
+        lines.append(f"| {way} | {' | '.join(cells)} | {' | '.join(map(text, numbers))} |")
+    return lines
+
+
 def draw_transfer(record, path):
     """The picture of accuracy by pictures a class, a line for each way of training."""
     import matplotlib
@@ -159,7 +197,9 @@ def replaced(page, content, records):
     """A page's text with its tables written anew, between the comments that mark them."""
     tables = {"speed": lambda: table(records, page), "learning": lambda: learning_table(records["learning"], False),
               "transfer": lambda: learning_table(records["learning"], True),
-              "activations": lambda: activations_table(records["activations"])}
+              "activations": lambda: activations_table(records["activations"]),
+              "backends": lambda: backends_table(records),
+              "quantisation": lambda: quantisation_table(records["quantisation"])}
     for name, lines in tables.items():
         if f"<!-- {name} -->" in content:
             text = "\n".join(lines())

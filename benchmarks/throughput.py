@@ -1,6 +1,6 @@
 """Images a second of mindvit and its peers, each in its own process with the same threads, measured in turn.
 
-python -m benchmarks.throughput --peers tutorial,mindcv,timm,onnxruntime --batch 1,8 --train
+python -m benchmarks.throughput --peers tutorial,mindcv,timm,onnxruntime,openvino --batch 1,8 --train
 """
 
 import os
@@ -19,13 +19,14 @@ def jobs(arguments, peers, sizes, batch, train, folder):
     found = {"mindvit": job("mindvit", **network, train=train)}
     for peer in peers:
         python = {"python": arguments.peer_python[peer]} if peer in arguments.peer_python else {}
-        if peer != "onnxruntime":
+        if peer not in measure.RUN_A_FILE:
             found[peer] = job(peer, **network, train=train, **python)
-        else:
-            path = os.path.join(folder, f"{batch}.onnx")
-            with measure.Worker(**job("export_onnx", **network, path=path)):
+            continue
+        path = os.path.join(folder, "vit.onnx")
+        if not os.path.exists(path):
+            with measure.Worker(**job("export_onnx", sizes=sizes, path=path)):
                 pass  # its first call has written the file
-            found[peer] = job(peer, **network, path=path, **python)
+        found[peer] = job(peer, **network, path=path, **python)
     return {**found, "gemm": job("gemm")}
 
 
@@ -62,7 +63,7 @@ def main(words=None):
     batches = [int(batch) for batch in arguments.batch.split(",")]
     results = [compare(arguments, arguments.peers, sizes, batch, False) for batch in batches]
     if arguments.train:  # mindvit with one peer at a time: training steps of four ViT-B/16 at batch 8 took 23 GB
-        trainable = [[peer] for peer in arguments.peers if peer != "onnxruntime"] or [[]]
+        trainable = [[peer] for peer in arguments.peers if peer not in measure.RUN_A_FILE] or [[]]
         results += [compare(arguments, peers, sizes, batch, True) for batch in batches for peers in trainable]
     measure.write_record(arguments, results)
 

@@ -27,9 +27,9 @@ tutorial_vit = importlib.import_module("benchmarks.tutorial_vit")
 pytestmark = pytest.mark.long  # a minute and a half
 
 RUNS = {
-    "throughput": ["--peers", "tutorial", "--batch", "2", "--train"],
+    "throughput": ["--peers", "tutorial,onnxruntime,openvino", "--batch", "2", "--train"],
     "kernels": [],
-    "startup": ["--batch", "1"],
+    "startup": ["--batch", "1", "--peers", "tutorial,onnxruntime"],
     "memory": ["--batch", "1"],
     "activations": [],
     "input_pipeline": [],
@@ -38,6 +38,7 @@ RUNS = {
     "scaling": ["--plot", "scaling.png"],
     "initialisation": ["--sets", "digits"],
     "serving": [],
+    "quantisation": [],
 }
 
 
@@ -72,7 +73,7 @@ def test_throughput_compares_forward_and_training(runs):
         assert mine["images_per_second"] == pytest.approx(2 / mine["seconds"])
         assert peer["mindvit_ratio"] == pytest.approx(mine["images_per_second"] / peer["images_per_second"])
         assert row["gemm_gflops"] > 0 and peer["peak_mib"] > 50 and peer["first_call_seconds"] > peer["seconds"]
-    assert stdout.count("tutorial") == 2
+    assert stdout.count("tutorial") == 2 and stdout.count("openvino") == 1  # which trains nothing
 
 
 def test_kernels_time_every_form_forward_and_with_gradient(runs):
@@ -87,6 +88,7 @@ def test_startup_times_import_compile_and_prediction(runs):
     assert set(results) == {"import", "compile forward", "first forward", "compile training step",
                             "first training step", "predict one picture"}
     assert {"mindvit", "tutorial"} == set(results["compile training step"])
+    assert {"mindvit", "onnxruntime"} == set(results["predict one picture"])
 
 
 def test_memory_and_the_reading_of_images_name_everyone(runs):
@@ -119,6 +121,14 @@ def test_initialisation_compares_the_default_with_what_was_before(runs):
     assert set(digits) == {"before", init.DEFAULT}
     for run, in digits.values():
         assert run["seed"] == 42 and 0.05 < run["last"] <= run["best"] < 1
+
+
+def test_quantisation_counts_what_changes(runs):
+    results = runs["quantisation"][2]["results"]
+    assert set(results["accuracy"]["digits"]) == set(results["speed"])
+    for way, row in results["accuracy"]["digits"].items():
+        assert row["top_1"] > 0.95 and row["changed"] <= 10 * ("int8" in way or "bfloat" in way)
+        assert results["speed"][way]["seconds"] > 0
 
 
 def test_a_peer_that_is_not_installed_is_missing_and_a_fault_is_not(tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from mindvit.exporting.backends import FASTER
+
 sys.path.append(str(pathlib.Path(__file__).parents[1]))  # benchmarks/ is not part of the installed package
 tables = importlib.import_module("benchmarks.tables")
 
@@ -43,3 +45,17 @@ def test_numbers_are_medians_of_the_rounds(page):
 def test_records_name_no_path_of_the_machine_they_were_made_on():
     for path in tables.RESULTS.glob("*.json"):
         assert not re.search(r'"[^"]*/(?:work|home|root|tmp|usr)/', path.read_text(encoding="utf-8")), path
+
+
+def test_the_backends_that_eval_calls_faster_were_measured_so():
+    first, eighth = (row["networks"] for row in tables.read_records()["backends"]["results"])
+    ratios = [eighth["mindvit"]["seconds"] / eighth[name]["seconds"] for name in ("openvino", "openvino_bfloat16")]
+    assert FASTER == (f"with --backend openvino a ViT-B/16 ran {ratios[0]:.1f} times as fast on a CPU, with "
+                      f"--backend_precision bfloat16 too {ratios[1]:.1f} times (docs/export.md)")
+    for page in ("docs/export.md", "benchmarks/README.md"):
+        assert cells(page, "openvino")[:4] == pytest.approx(
+            [1 / first["openvino"]["seconds"], 8 / eighth["openvino"]["seconds"],
+             first["mindvit"]["seconds"] / first["openvino"]["seconds"], ratios[0]], rel=0.01)
+        content = (tables.measure.ROOT / page).read_text(encoding="utf-8")
+        changed = tables.read_records()["quantisation"]["results"]["accuracy"]["MNIST"]["onnxruntime, int8 static"]
+        assert f" | {100 * changed['top_1']:.2f} ({changed['changed']}) | " in content
