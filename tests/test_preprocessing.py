@@ -7,6 +7,7 @@ import shutil
 import sys
 
 import numpy as np
+import PIL
 import pytest
 from mindspore.dataset import vision
 from PIL import Image
@@ -21,6 +22,7 @@ from mindvit.checkpoints.libraries.torchvision import EVALUATION as TORCHVISION
 from mindvit.cli import main
 from mindvit.preprocessing import IMAGENET_MEAN, IMAGENET_STD, SUITE, exact_fraction
 
+BEFORE_13 = int(PIL.__version__.partition(".")[0]) < 13
 DATA = pathlib.Path(__file__).parent / "data"
 sys.path.append(str(DATA))
 import write_preparation  # noqa: E402
@@ -42,7 +44,10 @@ def test_pixels_equal_the_librarys(library):
         cases, arrays = json.loads(str(stored["cases"])), stored["prepared"]
     count = 0
     for (name, config, shape), expected in zip(cases, arrays):
-        if name == library:
+        # Pillow 13, with which the cases were stored, resizes a tall image by its height first (its pull request 9549),
+        # which tells where its sides are not resized alike
+        other = BEFORE_13 and shape[0] > shape[1] and config.get("crop_mode") in ("squash", "border")
+        if name == library and not other:
             preprocessing = own(name, config)
             image = Image.fromarray(write_preparation.pixels(*shape))
             found = prepare_image(image, write_preparation.SIZE, preprocessing)
