@@ -1,5 +1,7 @@
 """What computes a network's logits: MindSpore, or another program from its ONNX graph; one table, name and function."""
 
+import pathlib
+import tempfile
 from collections.abc import Callable
 
 import mindspore as ms
@@ -7,7 +9,8 @@ import mindspore as ms
 from mindvit.choices import entry
 from mindvit.config import BackendConfig
 from mindvit.device import Device, build_model, device_of
-from mindvit.exporting.onnx_file import Logits, network_graph, onnxruntime_session, opened, threads
+from mindvit.exporting.graph import MOST_BYTES
+from mindvit.exporting.onnx_file import Logits, network_graph, onnxruntime_logits, threads
 from mindvit.extras import needed
 from mindvit.models import ViT
 
@@ -29,7 +32,7 @@ def mindspore(network, device, precision):
 
 @entry(BACKENDS)
 def onnxruntime(network, device, precision):
-    return opened(network_graph(network), onnxruntime_session)
+    return onnxruntime_logits(network)
 
 
 @entry(BACKENDS)
@@ -39,12 +42,15 @@ def openvino(network, device, precision):
         raise ValueError("backend_precision is bfloat16, which this processor does not have; leave it out")
     options = {"INFERENCE_NUM_THREADS": threads(),
                "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
-
-    def compiled(source):
-        model = core.compile_model(core.read_model(source), "CPU", options)
-        return lambda images: model(images)[0]
-
-    return opened(network_graph(network), compiled)
+    graph = network_graph(network)
+    if graph.nbytes <= MOST_BYTES:
+        model = core.compile_model(core.read_model(graph.in_one()), "CPU", options)
+    else:
+        with tempfile.TemporaryDirectory() as folder:  # what is open stays readable when its name is gone
+            path = pathlib.Path(folder, "vit.onnx")
+            graph.write(path)
+            model = core.compile_model(core.read_model(path), "CPU", options)
+    return lambda images: model(images)[0]
 
 
 def by_mindspore(job: BackendConfig) -> bool:

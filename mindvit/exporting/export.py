@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import mindspore as ms
@@ -16,7 +17,7 @@ from mindvit.data.digits import packaged, picture
 from mindvit.data.transforms import opened
 from mindvit.device import choose_target, device_of
 from mindvit.exporting.mindir_file import mindir_session, write_air, write_mindir
-from mindvit.exporting.onnx_file import network_graph, onnxruntime_session
+from mindvit.exporting.onnx_file import Logits, network_graph, onnxruntime_session
 from mindvit.extras import needed
 from mindvit.files import check_writable, explained, put, sha256, temporary_folder
 from mindvit.zoo import BROKEN, check_weights, image_size, ready_network, weights_file
@@ -31,8 +32,8 @@ def write_onnx(network, path, preprocessing, batch_size, metadata):
 
 
 # format: (what writes it, what computes the logits of such a file, or None where nothing here does)
-FORMATS = {"onnx": (write_onnx, onnxruntime_session), "mindir": (write_mindir, mindir_session),
-           "air": (write_air, None)}
+FORMATS: dict[str, tuple[Callable, Callable[[str], Logits] | None]] = {
+    "onnx": (write_onnx, onnxruntime_session), "mindir": (write_mindir, mindir_session), "air": (write_air, None)}
 
 
 def check_asked(job, path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -133,24 +134,33 @@ class Graph:
                                        for name, array in self.tensors.items())
         return model.SerializeToString()
 
+    def apart(self, place: Callable[[str, np.ndarray], dict[str, Any]]) -> bytes:
+        """The model as the content of a file whose large arrays lie elsewhere, where `place` puts them and says so."""
+        model = copy.deepcopy(self.model)
+        for name, array in self.tensors.items():
+            if array.nbytes < SMALL:
+                model.graph.initializer.append(self.onnx.numpy_helper.from_array(array, name))
+                continue
+            tensor = model.graph.initializer.add(name=name, dims=array.shape,
+                                                 data_location=self.onnx.TensorProto.EXTERNAL,
+                                                 data_type=self.onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
+            for key, value in place(name, array).items():
+                tensor.external_data.add(key=key, value=str(value))
+        return model.SerializeToString()
+
     def write(self, path: pathlib.Path) -> list[pathlib.Path]:
         """Writes the model to a file, its weights to `<name>.data` beside it where one file cannot hold them; returns
         what was written."""
         if self.nbytes <= MOST_BYTES:
             path.write_bytes(self.in_one())
             return [path]
-        beside, model = path.with_name(f"{path.name}.data"), copy.deepcopy(self.model)
+        beside = path.with_name(f"{path.name}.data")
         with open(beside, "wb") as file:
-            for name, array in self.tensors.items():
-                if array.nbytes < SMALL:
-                    model.graph.initializer.append(self.onnx.numpy_helper.from_array(array, name))
-                    continue
+            def place(name, array):
                 file.seek(-file.tell() % ALIGNED, os.SEEK_CUR)
-                tensor = model.graph.initializer.add(
-                    name=name, dims=array.shape, data_location=self.onnx.TensorProto.EXTERNAL,
-                    data_type=self.onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
-                for key, value in (("location", beside.name), ("offset", file.tell()), ("length", array.nbytes)):
-                    tensor.external_data.add(key=key, value=str(value))
+                start = file.tell()
                 file.write(array.data)
-        path.write_bytes(model.SerializeToString())
+                return {"location": beside.name, "offset": start, "length": array.nbytes}
+
+            path.write_bytes(self.apart(place))
         return [beside, path]

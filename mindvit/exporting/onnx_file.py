@@ -1,14 +1,12 @@
 """ONNX: a network as a graph, and what computes one with onnxruntime."""
 
 import os
-import pathlib
-import tempfile
 from collections.abc import Callable
 
 import numpy as np
 
 from mindvit.exporting.cells import write
-from mindvit.exporting.graph import MOST_BYTES, Graph
+from mindvit.exporting.graph import Graph
 from mindvit.exporting.pixels import prepared
 from mindvit.extras import needed
 from mindvit.models import ViT
@@ -42,16 +40,6 @@ def network_graph(network: ViT, preprocessing: Preprocessing | None = None, batc
     return graph
 
 
-def opened(graph: Graph, open_model: Callable[[bytes | str], Logits]) -> Logits:
-    """What opens a model's bytes, or a file where they are too many, does so with the graph's."""
-    if graph.nbytes <= MOST_BYTES:
-        return open_model(graph.in_one())
-    with tempfile.TemporaryDirectory() as folder:  # what is open stays readable when its name is gone
-        path = pathlib.Path(folder, "vit.onnx")
-        graph.write(path)
-        return open_model(str(path))
-
-
 def threads() -> int:
     """As many as OMP_NUM_THREADS says, which MindSpore follows too, else as there are cores for this process."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -60,11 +48,27 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def onnxruntime_session(model: bytes | str) -> Logits:
-    """What computes the logits of an ONNX file, or of its content, on the CPU."""
-    ort = needed("onnxruntime", "export")
+def onnxruntime_session(model: bytes | str, weights: dict[str, np.ndarray] | None = None) -> Logits:
+    """What computes the logits of an ONNX file, or of its content, on the CPU; with weights that lie in memory."""
+    ort, values = needed("onnxruntime", "export"), weights or {}
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads()
+    options.add_external_initializers(list(values), [ort.OrtValue.ortvalue_from_numpy(values[name]) for name in values])
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda inputs: session.run(None, {name: inputs})[0]
+
+    def compute(inputs: np.ndarray, kept: dict[str, np.ndarray] = values) -> np.ndarray:  # no copy is in the session
+        return session.run(None, {name: inputs})[0]
+
+    return compute
+
+
+def onnxruntime_logits(network: ViT) -> Logits:
+    """What computes a network's logits by onnxruntime, which reads the weights where they are."""
+    weights: dict[str, np.ndarray] = {}
+
+    def place(name, array):
+        weights[name] = array
+        return {"location": "memory"}
+
+    return onnxruntime_session(network_graph(network).apart(place), weights)
