@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mindvit import prepare_image
+from mindvit.exporting import pixels
 from mindvit.exporting.graph import Graph
 from mindvit.exporting.onnx_file import onnxruntime_session
 from mindvit.exporting.pixels import prepared
@@ -25,9 +26,9 @@ def assert_equal(size, preprocessing, pictures):
     content = graph.in_one()
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     prepare = onnxruntime_session(content)
-    for pixels in pictures:
-        expected = prepare_image(Image.fromarray(pixels), size, preprocessing)
-        assert np.array_equal(prepare(np.stack([pixels, pixels[::-1]]))[0], expected), pixels.shape
+    for picture in pictures:
+        expected = prepare_image(Image.fromarray(picture), size, preprocessing)
+        assert np.array_equal(prepare(np.stack([picture, picture[::-1]]))[0], expected), picture.shape
 
 
 def pictures(seed, number, largest=500):
@@ -45,6 +46,23 @@ def test_every_resize_pixel_for_pixel(resizer, interpolation, mode):
     size, fraction = SIZES[seed % len(SIZES)]
     assert_equal(size, Preprocessing(resizer=resizer, interpolation=interpolation, resize_mode=mode,
                                      crop_fraction=fraction), pictures(seed, 5))
+
+
+def test_pillow_13_resizes_the_rows_of_tall_pictures_first(monkeypatch):
+    """What Pillow makes of the rows alone, then of the columns."""
+    monkeypatch.setattr(pixels, "ROWS_FIRST", True)
+    graph, preprocessing = Graph(), Preprocessing((0, 0, 0), (1 / 255,) * 3, 1.0, "bicubic", "squash", "pillow")
+    given = graph.input("pixels", "uint8", ["batch", "height", "width", 3])
+    graph.output(prepared(graph, given, 40, preprocessing), "images", ["batch", 3, 40, 40], {})
+    prepare, other = onnxruntime_session(graph.in_one()), 0
+    for height, width in ((300, 90), (90, 300), (141, 90), (140, 90), (60, 30)):
+        picture = Image.fromarray(np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8))
+        steps = [(width, 40), (40, 40)] if height - 40 > 2 * (width - 40) else [(40, height), (40, 40)]
+        expected = picture.resize(steps[0], Image.Resampling.BICUBIC).resize(steps[1], Image.Resampling.BICUBIC)
+        found = prepare(np.asarray(picture)[None])[0].transpose(1, 2, 0)
+        np.testing.assert_allclose(found, np.asarray(expected), rtol=0, atol=1e-3)
+        other += steps[0][0] == width
+    assert other == 3
 
 
 @pytest.mark.long

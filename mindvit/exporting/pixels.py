@@ -6,10 +6,13 @@ the resize, scalars; `places` (n,) are the resized columns that the crop takes.
 """
 
 import numpy as np
+import PIL
 
 from mindvit.exporting.graph import Graph, Value
 from mindvit.preprocessing import Preprocessing, pair, resize_target
 
+# Where a picture loses more than twice as much height as width, Pillow resizes the rows first from 13 on.
+ROWS_FIRST = int(PIL.__version__.partition(".")[0]) >= 13
 PILLOW_BITS, TORCH_BITS, OPENCV_BITS = 22, 15, 11  # behind the point, or in all, of their weights
 
 
@@ -50,17 +53,17 @@ FILTERS = {"box": (box, 0.5), "bilinear": (triangle, 1), "hamming": (hamming, 1)
 
 
 def averages(graph, old, new, interpolation):
-    """The weights (new, old) of a resize that averages what it shrinks."""
+    """The weights (old, new) of a resize that averages what it shrinks."""
     function, support = FILTERS[interpolation]
     scale = old / new
     stretch = graph("Max", scale, 1)
-    centre = graph("Unsqueeze", (upto(graph, new) + 0.5) * scale, [1])  # (new, 1)
+    centre = (upto(graph, new) + 0.5) * scale
     first = graph("Max", graph("Floor", centre - stretch * support + 0.5), 0)
     behind = graph("Min", graph("Floor", centre + stretch * support + 0.5), old)
-    columns = upto(graph, old)
+    columns = graph("Unsqueeze", upto(graph, old), [1])  # (old, 1)
     used = (first <= columns) & (columns < behind)
     weights = graph.where(used, function(graph, (columns - centre + 0.5) / stretch), 0)
-    return weights / graph("ReduceSum", weights, [1])
+    return weights / graph("ReduceSum", weights, [0])
 
 
 def upto(graph, number):
@@ -68,13 +71,24 @@ def upto(graph, number):
     return graph("Range", constant(graph, 0), number, 1)
 
 
+def turned(graph, x):
+    """Rows for columns."""
+    return graph("Transpose", x, perm=[0, 1, 3, 2])
+
+
+def picked(graph, pixels, places):
+    """These columns."""
+    return graph("Gather", pixels, places.to("int64"), axis=3)
+
+
 def averaged(graph, pixels, weights, bits, places):
-    """Bytes (B, 3, H, W) to bytes (B, 3, H, n) by whole numbers with so many bits behind the point."""
+    """Bytes (B, 3, H, W) to bytes (B, 3, n, H) by whole numbers with so many bits behind the point."""
     scale = graph("Pow", constant(graph, 2), bits)
     weights = graph("Floor", graph("Abs", weights) * scale + 0.5) * graph("Sign", weights)
-    weights = graph("Gather", weights, places.to("int64"), axis=0)
-    sums = graph("MatMul", pixels, graph("Transpose", weights, perm=[1, 0]))
-    return graph("Clip", graph("Floor", sums / scale + 0.5), 0, 255)
+    sums = graph("MatMul", pixels, graph("Gather", weights, places.to("int64"), axis=1))
+    # turned before it is rounded: onnxruntime makes one operator of a turn and the product behind it, which older ones
+    # lack in float64
+    return graph("Clip", graph("Floor", turned(graph, sums) / scale + 0.5), 0, 255)
 
 
 def pillow(graph, pixels, old, new, places, interpolation):
@@ -82,7 +96,7 @@ def pillow(graph, pixels, old, new, places, interpolation):
         scale = graph("Reshape", old / new, [1])
         steps = graph("Concat", scale / 2, graph("Expand", scale, (graph("Reshape", new, [1]) - 1).to("int64")), axis=0)
         steps = graph("Floor", graph("CumSum", steps, graph.constant(0, "int64")))
-        return graph("Gather", pixels, graph("Gather", steps, places.to("int64")).to("int64"), axis=3)
+        return turned(graph, picked(graph, pixels, graph("Gather", steps, places.to("int64"))))
     return averaged(graph, pixels, averages(graph, old, new, interpolation), PILLOW_BITS, places)
 
 
@@ -97,9 +111,9 @@ def tensorflow(graph, pixels, old, new, places, interpolation):
     """In float32, without averaging."""
     place = (places.to("float32") + 0.5) * (old / new).to("float32") - 0.5
     low = graph("Floor", place)
-    first = graph("Gather", pixels, graph("Max", low, 0).to("int64"), axis=3)
-    second = graph("Min", graph("Ceil", place), (old - 1).to("float32"))
-    return first + (graph("Gather", pixels, second.to("int64"), axis=3) - first) * (place - low)
+    first = picked(graph, pixels, graph("Max", low, 0))
+    second = picked(graph, pixels, graph("Min", graph("Ceil", place), (old - 1).to("float32")))
+    return turned(graph, first + (second - first) * (place - low))
 
 
 def inverse(graph, x):
@@ -115,30 +129,29 @@ def opencv_pairs(graph, pixels, old, new, places, one_at_border):
     low, last = low.to(float), old - 1
     if one_at_border:
         share = graph.where((low < last) & (graph("Sign", low) > -1), share, 0)
-    both = [graph("Gather", pixels, graph("Min", graph("Max", each, 0), last).to("int64"), axis=3)
-            for each in (low, low + 1)]
+    both = [picked(graph, pixels, graph("Min", graph("Max", each, 0), last)) for each in (low, low + 1)]
     return both, [graph("Round", each * 2**OPENCV_BITS).to(float) for each in (1 - share, share)]
 
 
 def opencv_columns(graph, pixels, old, new, places, interpolation):
-    """Bytes (B, 3, H, W) to whole numbers (B, 3, H, n), 2^11 times as large."""
+    """Bytes (B, 3, H, W) to whole numbers (B, 3, n, H), 2^11 times as large."""
     (first, second), (a, b) = opencv_pairs(graph, pixels, old, new, places, True)
-    return first * a + second * b
+    return turned(graph, first * a + second * b)
 
 
 def opencv_rows(graph, pixels, old, new, places, interpolation):
     """These to bytes."""
     both, weights = opencv_pairs(graph, graph("Floor", pixels / 16), old, new, places, False)
     first, second = (graph("Floor", each * weight / 2**16) for each, weight in zip(both, weights))
-    return graph("Floor", (first + second + 2) / 4)
+    return turned(graph, graph("Floor", (first + second + 2) / 4))
 
 
 def opencv_nearest(graph, pixels, old, new, places, interpolation):
     nearest = graph("Min", graph("Floor", places * inverse(graph, new / old)), old - 1)
-    return graph("Gather", pixels, nearest.to("int64"), axis=3)
+    return turned(graph, picked(graph, pixels, nearest))
 
 
-# (resizer, its interpolation or "" for all): what resizes the columns, and what the rows
+# (resizer, its interpolation or "" for all): what resizes the columns, and what the rows; both turn what they give
 RESIZES = {("pillow", ""): (pillow, pillow), ("torch", ""): (torch, torch),
            ("tensorflow", ""): (tensorflow, tensorflow),
            ("mindspore", "bilinear"): (opencv_columns, opencv_rows),
@@ -189,11 +202,19 @@ def prepared(graph: Graph, pixels: Value, size: int | tuple[int, int], preproces
     new_height, new_width = resized_shape(graph, height, width, (rows, columns), preprocessing)
     row_places, row_there = crop_places(graph, new_height, rows, resizer)
     column_places, column_there = crop_places(graph, new_width, columns, resizer)
-    x = graph("Transpose", pixels, perm=[0, 3, 1, 2]).to("float32" if resizer == "tensorflow" else float)
-    x = passes[0](graph, x, width, new_width, column_places, preprocessing.interpolation)
-    x = graph("Transpose", x, perm=[0, 1, 3, 2])
-    x = passes[1](graph, x, height, new_height, row_places, preprocessing.interpolation)
-    x = graph("Transpose", x, perm=[0, 1, 3, 2])
+
+    def resized(perm, *passes):
+        x = graph("Transpose", pixels, perm=perm).to("float32" if resizer == "tensorflow" else float)
+        for resize, old, new, places in passes:
+            x = resize(graph, x, old, new, places, preprocessing.interpolation)
+        return x
+
+    by_width, by_height = (passes[0], width, new_width, column_places), (passes[1], height, new_height, row_places)
+    x = resized([0, 3, 1, 2], by_width, by_height)
+    if resizer == "pillow" and ROWS_FIRST:
+        lost, lost_width = height - new_height, width - new_width
+        other = turned(graph, resized([0, 3, 2, 1], by_height, by_width))
+        x = graph.where((lost > 0) & (lost > lost_width * 2), other, x)
     mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
     fill = np.round(255 * mean) * (preprocessing.resize_mode == "border")
     x = graph.where(graph("Unsqueeze", row_there, [1]) & column_there, x, fill.reshape(3, 1, 1)).to("float32")
