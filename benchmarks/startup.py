@@ -62,6 +62,7 @@ def main(words=None):
     parser = measure.parser(__doc__, repeats=3)
     measure.add_peers(parser, ["tutorial"])
     parser.add_argument("--batch", type=int, default=8, help="images of the compiled graphs (%(default)s)")
+    parser.add_argument("--predict", action="store_true", help="time the whole predictions alone")
     arguments = measure.parse(parser, words)
     measure.limit_threads(arguments.threads)
     sizes = measure.model_sizes(arguments)
@@ -79,6 +80,10 @@ def main(words=None):
     with tempfile.TemporaryDirectory() as folder:
         commands = prediction_commands(names, sizes, arguments, pathlib.Path(folder))
         for _ in range(arguments.repeats):
+            for name, command in commands.items():
+                record("predict one picture", name, run(command, folder))
+            if arguments.predict:
+                continue
             for name in filter(MODULES.get, names):
                 python = arguments.peer_python.get(name, sys.executable)
                 record("import", name, run([python, "-c", f"import {MODULES[name]}"], folder))
@@ -88,8 +93,6 @@ def main(words=None):
                     compiled, first = first_seconds(name, sizes, arguments, train)
                     record(f"compile {step}", name, compiled)
                     record(f"first {step}", name, first)
-            for name, command in commands.items():
-                record("predict one picture", name, run(command, folder))
     results = {what: {name: {"seconds": statistics.median(values), "rounds": values} for name, values in row.items()}
                for what, row in seconds.items()}
     rows = []

@@ -130,9 +130,9 @@ def activations_table(record):
 
 def measured_on(record):
     """When, and on what, a record was made."""
-    load = record["machine"]["load_average"]
-    beside = f", other programs beside (load average {load:.1f}): read the ratios" if load > 1 else ""
-    return (f"{record['date'][:10]}, {record['arguments']['threads']} cores of an {record['machine']['processor']}, "
+    load, threads = record["machine"]["load_average"], record["arguments"]["threads"]
+    beside = f", other programs beside (load average {load:.1f}): read the ratios" if load > threads + 1 else ""
+    return (f"{record['date'][:10]}, {threads} cores of an {record['machine']['processor']}, "
             f"ViT-B/16 at 224, medians of {record['arguments']['repeats']} rounds in turn{beside}")
 
 

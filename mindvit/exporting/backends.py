@@ -18,8 +18,8 @@ from mindvit.models import ViT
 OF_MINDSPORE = ("amp_level", "data_sink", "mode", "jit_level", "precision_mode", "conv_hf32", "overflow_mode",
                 "flash_attention")
 # Of benchmarks/results/backends.json, for batches of 8.
-FASTER = ("with --backend openvino a ViT-B/16 ran 1.1 times as fast on a CPU, with --backend_precision bfloat16 too "
-          "1.9 times (docs/export.md)")
+FASTER = ("with --backend openvino a ViT-B/16 ran 1.4 times as fast on a CPU, with --backend_precision bfloat16 too "
+          "2.5 times (docs/export.md)")
 EXTRAS = {"onnxruntime": "export", "openvino": "openvino"}  # of setup.py
 BACKENDS: dict[str, Callable[[ViT, Device, str], Logits]] = {}  # the last argument is the precision
 
