@@ -93,7 +93,7 @@ def test_a_pattern_without_models_names_the_nearest(capsys):
     ("train --data.root DIGITS --device-target GPU", "device target GPU has no working backend"),
     ("eval --data.root DIGITS", "there are no weights to evaluate; give --checkpoint FILE"),
     ("eval --data.root DIGITS --model.name vit_b_16 --checkpoint TINY", "(read as --model.name vit_b_16)"),
-    ("predict --checkpoint TINY", "there is nothing to predict; give images or folders"),
+    ("predict --checkpoint TINY", "there are no images; give some, or folders"),
     ("predict nowhere.jpg --model.name vit_t_16 --checkpoint TINY", "nowhere.jpg does not exist"),
     ("predict DIGITS --model.name vit_t_16 --checkpoint TINY --top_k 0", "top_k is 0"),
 ])

@@ -76,7 +76,7 @@ def test_a_runs_config_gives_the_weights(digit_run, digit, graph_mode):
 
 @pytest.mark.parametrize("words, message", [
     (["three.png"], "there are no weights to ask; give --checkpoint FILE or --model.pretrained true"),
-    (DIGITS, "there is nothing to look at; give images or folders"),
+    (DIGITS, "there are no images; give some, or folders"),
     (["three.png", *DIGITS, "--methods", "[rolout]"], "methods is 'rolout'; did you mean rollout?"),
     (["three.png", *DIGITS, "--methods", "[rollout, rollout]"], "methods has one of rollout twice; leave one out"),
     (["three.png", *DIGITS, "--methods", "[{attention: {head: 9}}]"], "head is 9; each layer has 3, from 0 to 2; -1"),

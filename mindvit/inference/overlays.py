@@ -11,11 +11,10 @@ from mindvit.attention.measures import attention_distances
 from mindvit.attention.methods import METHODS, head_maps, saliency_map
 from mindvit.choices import Choice, name_of
 from mindvit.config import AttentionJob, check_job
-from mindvit.data import read_dataset
 from mindvit.data.transforms import opened
-from mindvit.files import check_writable, claimed, replacing, write_json
+from mindvit.files import claimed, replacing, write_json
 from mindvit.inference.classifier import most_likely, open_classifier
-from mindvit.inference.prediction import copy_names, stems
+from mindvit.inference.prediction import copy_names, image_files, stems
 from mindvit.preprocessing import seen_box
 from mindvit.visualize.figure7 import save_figure7
 from mindvit.visualize.overlay import overlay, save_sheet
@@ -164,12 +163,7 @@ def draw_attention(job: AttentionJob) -> list[dict]:
     """
     check_job(job, AttentionJob, "draw_attention")
     check_weights(job, "ask")
-    if not job.paths:
-        raise ValueError("there is nothing to look at; give images or folders")
-    check_writable(job.out, folder=True)
-    if job.json:
-        check_writable(job.json)
-    files = [str(file) for path in job.paths for file in read_dataset(path)[0]]
+    files = image_files(job)
     classifier = open_classifier(job, "graph")
     explainer = Explainer(classifier.network)
     target = None if job.target is None else find_target(job.target, classifier.names)

@@ -41,6 +41,16 @@ def batches(files, classifier, batch_size):
         yield records, np.array(images, np.float32)
 
 
+def image_files(job):
+    """The files that a job's paths stand for, once it is known that its results can be written."""
+    if not job.paths:
+        raise ValueError("there are no images; give some, or folders")
+    check_writable(job.out, folder=True)
+    if job.json:
+        check_writable(job.json)
+    return [str(file) for path in job.paths for file in read_dataset(path)[0]]
+
+
 def copy_names(files):
     """{file: what its annotated copy is called, without .jpg}: the stem; with its folder's name before it where
     another file has the stem too, and with its suffix where that does not tell them apart either."""
@@ -108,12 +118,7 @@ def predict(job: PredictJob) -> list[dict]:
     """
     check_job(job, PredictJob, "predict")
     check_weights(job, "predict with")
-    if not job.paths:
-        raise ValueError("there is nothing to predict; give images or folders")
-    check_writable(job.out, folder=True)
-    if job.json:
-        check_writable(job.json)
-    files = [str(file) for path in job.paths for file in read_dataset(path)[0]]
+    files = image_files(job)
     few = len(files) <= FEW_IMAGES and choose_target(job.device_target) == "CPU"
     classifier = open_classifier(job, "pynative" if few else "graph")
     copies, records = copy_names(files), []
