@@ -1,5 +1,5 @@
-"""Writes the tables of README.md, README_CN.md, benchmarks/README.md, docs/results.md, with its picture,
-docs/scaling.md and docs/export.md from the records in benchmarks/results/.
+"""Writes the tables of benchmarks/README.md, docs/results.md, docs/scaling.md and docs/export.md, and the pictures of
+speed and transfer, from the records in benchmarks/results/.
 
 python -m benchmarks.tables
 """
@@ -16,28 +16,29 @@ BACKENDS = {"mindvit": "mindspore", "onnxruntime": "onnxruntime", "openvino": "o
             "openvino_bfloat16": "openvino, bfloat16"}
 NETWORKS = ("mindvit", "timm", "tutorial")
 LIBRARIES = ("mindvit", "pytorch")
-PAGES = {"README.md": "en", "README_CN.md": "zh", "benchmarks/README.md": "all", "docs/results.md": "results",
-         "docs/scaling.md": "scaling", "docs/export.md": "export"}
-HEADERS = {"en": ("mindvit", "timm {timm}, eager PyTorch {torch}", "MindSpore's tutorial"),
-           "zh": ("mindvit", "timm {timm}，PyTorch {torch} 即时模式", "MindSpore 教程"),
-           "all": ("mindvit", "timm", "tutorial", "mindvit is x of timm", "of tutorial")}
-MEASURED = {"en": "{date}, {cores} cores of an {processor}, MindSpore {mindspore}, float32, ViT-B/16 at 224.",
-            "zh": "{date}，{processor}，{cores} 个核，MindSpore {mindspore}，ViT-B/16。"}
+PAGES = ("benchmarks/README.md", "docs/results.md", "docs/scaling.md", "docs/export.md")
+HEADERS = ("mindvit", "timm {timm}, eager PyTorch {torch}", "tutorial", "mindvit is x of timm", "of tutorial")
+# Bars of the picture: what to read, its words, and the networks.
+BARS = ((("throughput", "forward", 8), "forward, 8 images at a time",
+         ("tutorial", "timm", "mindvit", "onnxruntime", "openvino", "openvino_bfloat16")),
+        (("throughput", "training step", 8), "a step of training, 8 images", ("tutorial", "timm", "mindvit")))
+CALLED = {"tutorial": "MindSpore's tutorial", "timm": "timm, PyTorch", "mindvit": "mindvit, MindSpore",
+          "onnxruntime": "mindvit, onnxruntime", "openvino": "mindvit, OpenVINO",
+          "openvino_bfloat16": "mindvit, OpenVINO, bfloat16"}
 
-# (what to read, its words in English, in Chinese or None where benchmarks/README.md alone has it, if more is better)
+# (what to read, its words, if more is better)
 ROWS = [
-    (("throughput", "forward", 1), "forward, batch 1, images/s", "前向，批大小 1，张/秒", True),
-    (("throughput", "forward", 8), "forward, batch 8, images/s", "前向，批大小 8，张/秒", True),
-    (("throughput", "training step", 1), "training step, batch 1, images/s", None, True),
-    (("throughput", "training step", 8), "training step, batch 8, images/s", "训练一步，批大小 8，张/秒", True),
-    (("memory",), "peak memory of that, GB", "其内存峰值，GB", False),
-    (("startup", "compile forward"), "compiling the forward pass, s", "编译前向图，秒", False),
-    (("startup", "compile training step"), "compiling the training step, s", "编译训练图，秒", False),
-    (("startup", "first forward"), "first forward, compile included, s", None, False),
-    (("startup", "first training step"), "first training step, compile included, s", None, False),
-    (("startup", "import"), "import, s", None, False),
-    (("startup", "predict one picture"), "one picture predicted, whole process, s", "预测一张图片的整个进程，秒",
-     False),
+    (("throughput", "forward", 1), "forward, batch 1, images/s", True),
+    (("throughput", "forward", 8), "forward, batch 8, images/s", True),
+    (("throughput", "training step", 1), "training step, batch 1, images/s", True),
+    (("throughput", "training step", 8), "training step, batch 8, images/s", True),
+    (("memory",), "peak memory of that, GB", False),
+    (("startup", "compile forward"), "compiling the forward pass, s", False),
+    (("startup", "compile training step"), "compiling the training step, s", False),
+    (("startup", "first forward"), "first forward, compile included, s", False),
+    (("startup", "first training step"), "first training step, compile included, s", False),
+    (("startup", "import"), "import, s", False),
+    (("startup", "predict one picture"), "one picture predicted, whole process, s", False),
 ]
 
 
@@ -65,30 +66,25 @@ def text(number):
     return "" if number is None else f"{number:.2f}" if number < 10 else f"{number:.1f}"
 
 
-def table(records, page):
-    """The lines of one page's table, with where and when it was measured above it."""
+def table(records):
+    """The lines of the table of speed, with where and when it was measured above it."""
     networks = records["throughput"]["results"][0]["networks"]
     versions = {**networks["timm"]["versions"], "torch": networks["timm"]["versions"]["torch"].partition("+")[0]}
-    headers = [header.format(**versions) for header in HEADERS[page]]
-    machine = records["throughput"]["machine"]
-    lines = [MEASURED["zh" if page == "zh" else "en"].format(
-        date=records["throughput"]["date"][:10], cores=records["throughput"]["arguments"]["threads"],
-        processor=machine["processor"], mindspore=records["throughput"]["versions"]["mindspore"]), ""]
-    lines += [f"| | {' | '.join(headers)} |", "|---" * (1 + len(headers)) + "|"]
-    for row, english, chinese, more_is_better in ROWS:
-        if page != "all" and chinese is None:
-            continue
-        numbers = [value(records, row, name) for name in NETWORKS]
-        if page == "all":
-            mine, *peers = numbers
-            numbers += [peer and (mine / peer if more_is_better else peer / mine) for peer in peers]
-        lines.append(f"| {chinese if page == 'zh' else english} | {' | '.join(map(text, numbers))} |")
+    headers = [header.format(**versions) for header in HEADERS]
+    version = records["throughput"]["versions"]["mindspore"]
+    lines = [f"{measured_on(records['throughput'])}; MindSpore {version}, float32.", "",
+             f"| | {' | '.join(headers)} |", "|---" * (1 + len(headers)) + "|"]
+    for row, words, more_is_better in ROWS:
+        mine, *peers = numbers = [value(records, row, name) for name in NETWORKS]
+        numbers += [peer and (mine / peer if more_is_better else peer / mine) for peer in peers]
+        lines.append(f"| {words} | {' | '.join(map(text, numbers))} |")
     pipeline = records["input_pipeline"]["results"]
     pillow = max(row["images_per_second"] for name, row in pipeline.items() if name != "mindvit")
-    words = ("解码、裁剪、翻转、归一化，张/秒（两个线程；Pillow：{:.0f}）" if page == "zh" else
-             "decode, crop, flip, normalise, images/s with two threads (Pillow: {:.0f})")
-    empty = " |" * (len(headers) - 1)
-    lines.append(f"| {words.format(pillow)} | {pipeline['mindvit']['images_per_second']:.0f} |{empty}")
+    lines.append(f"| decode, crop, flip, normalise, images/s with two threads (Pillow: {pillow:.0f}) | "
+                 f"{pipeline['mindvit']['images_per_second']:.0f} |{' |' * (len(headers) - 1)}")
+    machines = {name: f"{records[name]['date'][:10]}, {records[name]['machine']['processor']}" for name in records}
+    if others := {machines[name] for name in ("memory", "startup", "input_pipeline")} - {machines["throughput"]}:
+        lines += ["", f"From the peak memory on the rows are of another day: {'; '.join(sorted(others))}."]
     return lines
 
 
@@ -163,6 +159,26 @@ def quantisation_table(record):
     return lines
 
 
+def draw_speed(records, path):
+    """The picture of images a second."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    parts = figure.subplots(len(BARS), 1, sharex=True, height_ratios=[len(names) for *_, names in BARS])
+    for axes, (row, words, names) in zip(parts, BARS):
+        speeds = [value(records, row, name) for name in names]
+        colours = ["tab:blue" if name.startswith(("mindvit", "onnx", "openvino")) else "lightgray" for name in names]
+        bars = axes.barh([CALLED[name] for name in names], speeds, color=colours)
+        axes.bar_label(bars, [text(speed) for speed in speeds], padding=3)
+        axes.set_title(words, loc="left", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.12)
+    record = records["throughput"]
+    axes.set_xlabel(f"images a second, ViT-B/16 at 224, {record['arguments']['threads']} cores of an "
+                    f"{record['machine']['processor']}, {record['date'][:10]}")
+    figure.savefig(path, dpi=120)
+
+
 def draw_transfer(record, path):
     """The picture of accuracy by pictures a class, a line for each way of training."""
     import matplotlib
@@ -193,9 +209,9 @@ def draw_transfer(record, path):
     pyplot.close(figure)
 
 
-def replaced(page, content, records):
+def replaced(content, records):
     """A page's text with its tables written anew, between the comments that mark them."""
-    tables = {"speed": lambda: table(records, page), "learning": lambda: learning_table(records["learning"], False),
+    tables = {"speed": lambda: table(records), "learning": lambda: learning_table(records["learning"], False),
               "transfer": lambda: learning_table(records["learning"], True),
               "activations": lambda: activations_table(records["activations"]),
               "backends": lambda: backends_table(records),
@@ -211,9 +227,10 @@ def replaced(page, content, records):
 def main():
     records = read_records()
     draw_transfer(records["learning"], measure.ROOT / "docs/images/transfer.png")
-    for name, page in PAGES.items():
+    draw_speed(records, measure.ROOT / "docs/images/speed.png")
+    for name in PAGES:
         path = measure.ROOT / name
-        path.write_text(replaced(page, path.read_text(encoding="utf-8"), records), encoding="utf-8")
+        path.write_text(replaced(path.read_text(encoding="utf-8"), records), encoding="utf-8")
         print(f"wrote the tables of {name}")
 
 
