@@ -174,8 +174,8 @@ def draw_speed(records, path):
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.12)
     record = records["throughput"]
-    axes.set_xlabel(f"images a second, ViT-B/16 at 224, {record['arguments']['threads']} cores of an "
-                    f"{record['machine']['processor']}, {record['date'][:10]}")
+    figure.supxlabel(f"images a second, ViT-B/16 at 224, {record['arguments']['threads']} cores of an "
+                     f"{record['machine']['processor']}, {record['date'][:10]}", fontsize=10)
     figure.savefig(path, dpi=120)
 
 
