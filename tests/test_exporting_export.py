@@ -18,6 +18,7 @@ from tiny import TINY, scatter
 
 import mindvit
 from mindvit.cli import main
+from mindvit.exporting import export
 from mindvit.exporting.export import compare
 from mindvit.files import sha256
 
@@ -209,3 +210,10 @@ def test_mindir_of_a_fixed_batch_whose_weights_mindspore_puts_beside_it(checkpoi
                                                batch_size=2))
     assert written["files"] == ["vit_variables", "vit.mindir"] and written["largest_difference"] < 1e-4
     assert nn.GraphCell(mindspore.load("vit.mindir"))(mindspore.ops.ones((2, 3, 32, 32))).shape == (2, 10)
+
+
+def test_a_file_that_came_while_this_one_was_made_stays(checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr(export, "checked", lambda *arguments: pathlib.Path("vit.onnx").write_text("another's"))
+    assert main(["export", "--checkpoint", str(checkpoint), "--out", "vit.onnx"]) == 2
+    assert "vit.onnx is there already; name another file" in capsys.readouterr().err
+    assert pathlib.Path("vit.onnx").read_text() == "another's" and os.listdir() == ["vit.onnx"]

@@ -36,6 +36,13 @@ FORMATS: dict[str, tuple[Callable, Callable[[str], Logits] | None]] = {
     "onnx": (write_onnx, onnxruntime_session), "mindir": (write_mindir, mindir_session), "air": (write_air, None)}
 
 
+def check_free(*paths):
+    """FileExistsError if one of them is there."""
+    for there in paths:
+        if there.exists():
+            raise FileExistsError(f"{there} is there already; name another file with --out, or remove it")
+
+
 def check_asked(job, path):
     """Raises what is wrong with a job, before anything is loaded."""
     if job.format == "air" and (target := choose_target(job.device_target)) != "Ascend":
@@ -46,9 +53,7 @@ def check_asked(job, path):
                          "the precision; leave it out")
     if path.suffix != f".{job.format}":
         raise ValueError(f"{path} does not end in .{job.format}, which format {job.format} needs")
-    for there in (path, path.with_name(f"{path.name}.data"), path.with_name(f"{path.stem}_variables")):
-        if there.exists():
-            raise FileExistsError(f"{there} is there already; name another file with --out, or remove it")
+    check_free(path, path.with_name(f"{path.name}.data"), path.with_name(f"{path.stem}_variables"))
     check_writable(path)
     for library in ("onnx", "onnxruntime") if job.format == "onnx" else ():
         needed(library, "export")
@@ -184,6 +189,7 @@ def export(job: ExportJob) -> dict[str, Any]:
     with explained(path), temporary_folder(path.parent, path.stem) as folder:
         written = write(network, folder / path.name, *given)
         found = checked(session(str(folder / path.name)), batches, expected, what) if session else None
+        check_free(*(path.with_name(file.name) for file in written))  # another process may have been quicker
         for file in written:
             target = path.with_name(file.name)
             os.replace(file, target) if file.is_dir() else put(file, target)
