@@ -101,7 +101,8 @@ def test_mindir_runs_in_mindspore_in_any_batch(checkpoint, photographs, with_pre
         given = mindspore.Tensor((pixels if with_preprocess else images)[:number])
         np.testing.assert_allclose(cell(given).asnumpy(), expected[:number], rtol=0, atol=1e-5 * np.abs(expected).max())
     model = ModelProto.FromString(pathlib.Path("vit.mindir").read_bytes())
-    assert json.loads(model.user_info["class_names"])[9] == "класс 9"
+    info = model.user_info if hasattr(model.user_info, "update") else {e.key: e.value for e in model.user_info}
+    assert json.loads(info["class_names"])[9] == "класс 9"
     kinds = {node.op_type.split(":")[2] for node in model.graph.node if "::" in node.op_type}
     assert {"Conv2D", "LayerNorm", "GeLU"} <= kinds  # MindSpore's own operators, not those composed for the CPU
 

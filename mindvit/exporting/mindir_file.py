@@ -48,6 +48,15 @@ def in_native_forms(network: ViT) -> ViT:
     return copy.set_train(False)
 
 
+def add_user_info(model, metadata):
+    """Puts names and texts into MindSpore's model: a map, in MindSpore 2.7 its entries."""
+    if hasattr(model.user_info, "update"):
+        model.user_info.update(metadata)
+        return
+    for key, value in metadata.items():
+        model.user_info.add(key=key, value=value)
+
+
 def write_mindir(network: ViT, path: pathlib.Path, preprocessing: Preprocessing | None, batch_size: int | None,
                  metadata: dict[str, str]) -> list[pathlib.Path]:
     """Writes a network, with the metadata as the file's `user_info`; returns what was written: MindSpore puts weights
@@ -59,7 +68,7 @@ def write_mindir(network: ViT, path: pathlib.Path, preprocessing: Preprocessing 
     if not re.fullmatch(r"[\w@.-]+", path.name, re.ASCII):
         raise ValueError(f"MindSpore writes no file called {path.name!r}; take letters, digits, '.', '_', '-' and '@'")
     export_cell(network, path, preprocessing, batch_size, "MINDIR",
-                custom_func=lambda model: model.user_info.update(metadata))
+                custom_func=lambda model: add_user_info(model, metadata))
     variables, graph = path.with_name(f"{path.stem}_variables"), path.with_name(f"{path.stem}_graph.mindir")
     if graph.exists():
         os.replace(graph, path)
