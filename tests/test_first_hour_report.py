@@ -9,8 +9,6 @@ import pytest
 from PIL import Image
 from test_first_hour import blocks, sh
 
-import mindvit
-
 
 @pytest.fixture(scope="module")
 def walk(digit_folder, digit_run, tmp_path_factory):
@@ -44,6 +42,6 @@ def test_the_program_runs_as_written(walk, monkeypatch):
 
 
 def test_the_pictures_of_the_page_are_there():
-    docs = pathlib.Path(mindvit.__file__).parents[1] / "docs"
+    docs = pathlib.Path(__file__).parents[1] / "docs"
     shown = re.findall(r"!\[.*?\]\((.*?)\)", (docs / "report.md").read_text(encoding="utf-8"))
     assert len(shown) == 2 and all(Image.open(docs / name).width > 800 for name in shown)
