@@ -145,6 +145,11 @@ def seen_box(height: int, width: int, size: Size, preprocessing: Preprocessing) 
     return left, top, right, bottom
 
 
+def seen_part(image: Image.Image, size: Size, preprocessing: Preprocessing) -> Image.Image:
+    """The part of an image that the network sees, in the image's own pixels; black where it gets borders."""
+    return image.crop(seen_box(image.height, image.width, size, preprocessing))
+
+
 def centre_crop(pixels, size, fill, round_offset=round):
     """The centre (height, width) of `pixels` (H, W, 3); where they are smaller, `fill` (3,) stands around them."""
     height, width = size

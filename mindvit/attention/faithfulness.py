@@ -81,5 +81,6 @@ def faithfulness(logits: Callable[[NDArray[np.float32]], NDArray[np.float32]], i
 
 
 def softmax(logits):
+    """Probabilities (B, K), float64, of logits (B, K)."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     return exponentials / exponentials.sum(1, keepdims=True)

@@ -15,7 +15,7 @@ from mindvit.data.transforms import opened
 from mindvit.files import claimed, replacing, write_json
 from mindvit.inference.classifier import most_likely, open_classifier
 from mindvit.inference.prediction import copy_names, image_files, stems
-from mindvit.preprocessing import seen_box
+from mindvit.preprocessing import seen_part
 from mindvit.visualize.figure7 import save_figure7
 from mindvit.visualize.overlay import overlay, save_sheet
 from mindvit.zoo import BROKEN, check_weights
@@ -106,7 +106,7 @@ def explain(job, methods, classifier, explainer, target, file, name):
     predictions = most_likely(evidence.logits, classifier.names, len(classifier.names))
     maps = {label: saliency_map(evidence, method) for label, method in methods.items()}
     figures = measured(classifier, prepared, maps, evidence.target, job.steps) if job.steps else {}
-    seen = image.crop(seen_box(image.height, image.width, classifier.size, classifier.preprocessing))
+    seen = seen_part(image, classifier.size, classifier.preprocessing)
     drawn = {label: overlay(seen, values) for label, values in maps.items()}
     rows = [[(seen, [f"{each['label']} ({each['index']}) {each['probability']:.3f}" for each in predictions[:3]]),
              *((drawn[label], [label, *([figures_of(figures[label])] if figures else [])]) for label in maps)]]

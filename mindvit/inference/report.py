@@ -21,7 +21,7 @@ from mindvit.data.transforms import opened
 from mindvit.device import versions
 from mindvit.files import replacing, sha256
 from mindvit.inference.scores import BINS, calibration, class_scores, wilson
-from mindvit.preprocessing import seen_box
+from mindvit.preprocessing import seen_part
 from mindvit.visualize.overlay import overlay
 from mindvit.zoo import image_size as size_of
 from mindvit.zoo import weights_file
@@ -82,7 +82,7 @@ def explainer_of(network):
     def explain(image, target):
         image = image if isinstance(image, Image.Image) else opened(image, preprocessing)
         evidence = explainer(prepare_image(image, size, preprocessing), target)
-        return overlay(image.crop(seen_box(image.height, image.width, size, preprocessing)), saliency_map(evidence))
+        return overlay(seen_part(image, size, preprocessing), saliency_map(evidence))
 
     return explain
 

@@ -29,7 +29,7 @@ from mindvit.data.digits import write_digits
 from mindvit.data.images import read_bytes
 from mindvit.data.transforms import opened, opened_bytes
 from mindvit.inference.classifier import Classifier, most_likely, open_classifier
-from mindvit.preprocessing import Preprocessing, pair, seen_box
+from mindvit.preprocessing import Preprocessing, pair, seen_part
 from mindvit.serving.app import UNREADABLE
 from mindvit.serving.server import listening, run
 from mindvit.serving.words import WORDS, in_language
@@ -117,7 +117,7 @@ class Looker:
         found = [(int(each["index"]), float(each["probability"])) for each in most_likely(logits, names, TOP)]
         predictions = {names[index] if names.count(names[index]) == 1 else f"{names[index]} ({index})": probability
                        for index, probability in found}
-        seen = image.crop(seen_box(image.height, image.width, classifier.size, classifier.preprocessing))
+        seen = seen_part(image, classifier.size, classifier.preprocessing)
         seen.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
         return Look(predictions, seen, evidence,
                     dict(zip(("opening", "network", "attention"), (1000 * np.diff(times)).tolist())))

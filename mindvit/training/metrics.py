@@ -4,6 +4,7 @@ import numpy as np
 from mindspore.train import TopKCategoricalAccuracy
 from mindspore.train.metrics import Metric
 
+from mindvit.attention.faithfulness import softmax
 from mindvit.runtime.workers import total
 
 
@@ -107,8 +108,7 @@ class PerImage(Metric):
         here = self.order[self.seen + images]
         self.seen += len(labels)
         with np.errstate(invalid="ignore"):  # broken weights, which the loss tells
-            shares = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-            shares /= shares.sum(1, keepdims=True)
+            shares = softmax(logits)
         for name, values in (("label", labels), ("predicted", predicted), ("truth", shares[images, labels]),
                              ("confidence", shares[images, predicted])):
             self.rows[name][here] = values

@@ -18,7 +18,7 @@ def overlay(image: Image.Image, values: NDArray) -> Image.Image:
     """Lays a map over what a network saw of an image: gray where the map has little, red to yellow where it has most.
 
     Args:
-        image (PIL.Image): the part of the image that the network saw; see `seen_box`.
+        image (PIL.Image): the part of the image that the network saw; see `seen_part`.
         values (array): (rows, columns) of patches; the least and the greatest are the ends of the colours.
 
     Returns:
