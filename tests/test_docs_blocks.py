@@ -46,6 +46,8 @@ STAND_INS = {
                   "vit_base_patch16_224.safetensors": "timm/model.safetensors"},
     "docs/checkpoints.md": {"runs/a/best.ckpt": "ckpt/vit_b_16_224.ckpt",
                             "model.safetensors": "timm/model.safetensors"},
+    "docs/models.md": {f"{name}/model.safetensors": "timm/model.safetensors"
+                       for name in ("deit_tiny_patch16_224.fb_in1k", "vit_tiny_patch16_224.augreg_in21k_ft_in1k")},
     "docs/report.md": {"runs/pets": "runs/digits", "runs/pets-2": "runs/digits",
                        "new.jpg": "dataset/infer/n02123045/0.JPEG"},
 }

@@ -5,6 +5,7 @@ import re
 
 import mindvit
 from mindvit.cli import main
+from mindvit.models.variants import find_variant
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs/models.md").read_text(encoding="utf-8")
 
@@ -19,6 +20,19 @@ def test_the_table_is_that_of_the_command(capsys):
     assert main(["models"]) == 0
     printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
     assert [" ".join(filter(None, row)) for row in rows(r"\w+` \| \d")] == printed
+
+
+def test_each_variant_has_a_card():
+    carded = re.findall(r"^## Card: .*\n\n(.*)$", PAGE, re.MULTILINE)
+    names = re.findall(r"`(\w+)`", " ".join(line.partition(";")[0] for line in carded))
+    assert sorted(names) == sorted(mindvit.VARIANTS)
+
+
+def test_names_of_timm_on_the_cards_are_read_as_the_variant_beside_them():
+    files = rows(r"(?:vit|deit)_\w+` \| `(?:vit|deit)_")
+    assert len(files) == 10
+    for row in files:
+        assert find_variant(row[1].removesuffix(".pth").rsplit("-")[0])[0] == row[0]
 
 
 def test_the_cards_name_all_public_files_with_their_sizes():

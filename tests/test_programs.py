@@ -79,7 +79,7 @@ def test_blog_program(photo_folder, tmp_path):
 
 
 def test_tutorial_program(photo_folder, public_file):
-    """MindSpore's load_checkpoint asks for free pages, among which files that lie in memory are not: it is told more."""
+    """MindSpore's load_checkpoint asks for free pages and takes those with files for taken: it is told of more."""
     pathlib.Path("roomy.py").write_text("""import os, runpy, sys
 pages = os.sysconf
 os.sysconf = lambda name: 1 << 20 if name == "SC_AVPHYS_PAGES" else pages(name)
