@@ -102,10 +102,9 @@ def draw_curves(runs: list[str], /, out: str):
 
     Args:
         runs: run folders, or metrics.csv files.
-        out: the picture to write, .png, .jpg, .webp, .svg or .pdf.
+        out: the picture to write, .png, .jpg, .webp, .svg or .pdf; what is there stays, and the name gets a number.
     """
-    plot_curves(runs, out)
-    print(f"{out}: loss and accuracy of {', '.join(runs)}")
+    print(f"{plot_curves(runs, out)}: loss and accuracy of {', '.join(runs)}")
 
 
 @entry(COMMANDS)

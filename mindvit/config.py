@@ -294,7 +294,7 @@ class ShowBatchJob(TrainJob):
     """Draws what the network sees in training: the first batch, with labels and shares.
 
     Args:
-        out: the picture to write.
+        out: the picture to write; what is there stays, and the name gets a number.
 
     Example:
         >>> ShowBatchJob(data=DataConfig("photos", augment=["resize", "mixup"])).out
@@ -330,7 +330,7 @@ class EvalJob(BackendConfig):
         model: the network
         checkpoint: weights to evaluate.
         batch_size: images a step.
-        json: file for the result.
+        json: file for the result, in place of an earlier one.
         per_class: print images, correct ones and top-1 of each class, and put them into the JSON file.
         confusion: folder for confusion.json, confusion.csv and confusion.png.
         report: folder for report.html, a page with intervals, calibration, confusion, classes and the most confident
@@ -422,7 +422,7 @@ class PredictJob(ImagesJob):
         top_k: predictions an image.
         batch_size: images a step.
         out: folder for the annotated copies.
-        json: file for one record an image.
+        json: file for one record an image, in place of an earlier one.
 
     Example:
         >>> PredictJob(paths="cat.jpg", checkpoint="runs/a/best.ckpt").paths
@@ -445,7 +445,7 @@ class AttentionJob(ImagesJob):
         target: the class that is asked about, its name or index; by default the likeliest of each image.
         steps: in which patches are taken away and brought back to measure a map; 0 measures none.
         out: folder for a page, overlays and arrays of each image.
-        json: file for one record an image.
+        json: file for one record an image, in place of an earlier one.
 
     Example:
         >>> AttentionJob(paths="cat.jpg", checkpoint="runs/a/best.ckpt", methods=["rollout"]).steps

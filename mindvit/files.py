@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -128,6 +129,12 @@ def put(source, target):
             os.close(folder)
 
 
+def numbered(path: StrPath, suffix: str = "") -> Iterator[pathlib.Path]:
+    """path, path-2, path-3 and so on, each with the suffix behind it."""
+    yield pathlib.Path(f"{path}{suffix}")
+    yield from (pathlib.Path(f"{path}-{number}{suffix}") for number in itertools.count(2))
+
+
 @contextlib.contextmanager
 def claimed(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
     """Yields the first of these paths that is not there, made as an empty file that no other process takes; if the
@@ -200,6 +207,26 @@ def sha256(path: StrPath) -> str:
         for block in iter(functools.partial(file.read, 1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def check_json(path, key):
+    """Asks whether the results of a command can be written as JSON there, over earlier ones alone.
+
+    Raises:
+        FileExistsError: another file is there; that is one of which not every object has the key.
+        OSError, ValueError: see `check_writable`.
+    """
+    check_writable(path)
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            begun = file.read(1)
+            try:
+                found = json.loads(begun + file.read()) if begun in (b"[", b"{") else None
+            except ValueError:
+                found = None
+        if not all(isinstance(each, dict) and key in each for each in (found if isinstance(found, list) else [found])):
+            raise FileExistsError(f"{path} is there already, and only an earlier result of the same command is "
+                                  "replaced; name another file, or remove it")
 
 
 def write_json(value, path):

@@ -39,3 +39,32 @@ def test_what_is_no_folder_is_refused(command, where, digit_folder, capsys):
                         r"File name too long)\n", error)
     assert sorted(os.listdir()) == ["1.png", "taken", "tiny.ckpt"]
 
+
+
+def test_what_a_user_has_is_not_replaced(digit_folder, capsys):
+    """--json replaces results of its own command alone; a picture gets the next free name."""
+    os.mkdir("runs")
+    pathlib.Path("runs/metrics.csv").write_text("epoch,val_loss\n1,0.5\n")
+    os.makedirs("data/val/0")
+    for name in ("mine.png", "data/val/0/1.png"):
+        Image.fromarray(np.full((28, 28), 90, np.uint8)).save(name)
+    mindvit.save_weights(mindvit.ViT(**TINY), "mine.ckpt")
+    for name, text in {"dict": '{"images": 3}', "list": '[{"path": "a"}, 7]', "open": '[{"path":', "text": "a"}.items():
+        pathlib.Path(f"{name}.json").write_text(text)
+    mine = {name: pathlib.Path(name).read_bytes() for name in os.listdir() if os.path.isfile(name)}
+    commands = {"predict": ["mine.png"], "attention": ["mine.png", "--steps", "0"],
+                "eval": ["--data.root", "data"]}
+    for command, words in commands.items():
+        for name in mine:
+            assert main([command, *words, *DIGITS, "--json", name]) == 2, name
+            assert f"mindvit {command}: {name} is there already, and only an earlier" in capsys.readouterr().err
+    for command, other in (("predict", "eval"), ("eval", "predict")):
+        for _ in range(2):
+            assert main([command, *commands[command], *DIGITS, "--json", f"{command}.json"]) == 0
+        assert main([other, *commands[other], *DIGITS, "--json", f"{command}.json"]) == 2
+    drawing = {"plot-curves": ["runs"], "show-batch": [*FLAGS, "--data.root", str(digit_folder)]}
+    for number, (command, words) in enumerate(drawing.items(), 2):
+        capsys.readouterr()
+        assert main([command, *words, "--out", "mine.png"]) == 0
+        assert f"mine-{number}.png: " in capsys.readouterr().out and Image.open(f"mine-{number}.png").width > 28
+    assert {name: pathlib.Path(name).read_bytes() for name in mine} == mine

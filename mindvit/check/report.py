@@ -16,9 +16,9 @@ from mindvit.config import DataConfig
 from mindvit.data import find_arrays, open_splits
 from mindvit.data.folder import is_image
 from mindvit.data.images import CONVERT, small_image
-from mindvit.files import check_writable, replacing
+from mindvit.files import check_writable, numbered, replacing
 from mindvit.training.callbacks import WORDS, progress_bar
-from mindvit.training.loop import new_run_folder, numbered
+from mindvit.training.loop import new_run_folder
 from mindvit.visualize.samples import COLUMNS, ROWS, TILE, save_samples
 
 OUT, SAMPLES = "runs/check-data", "samples.jpg"

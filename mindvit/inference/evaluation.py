@@ -9,7 +9,7 @@ from mindvit.config import EvalJob, check_job
 from mindvit.data import open_evaluation
 from mindvit.device import build_model
 from mindvit.exporting.backends import FASTER, backend_device, by_mindspore, open_backend
-from mindvit.files import check_writable, write_json
+from mindvit.files import check_json, check_writable, write_json
 from mindvit.inference.report import about_run, explainer_of, save_report
 from mindvit.runtime.workers import workers
 from mindvit.training.loss import CrossEntropySmooth
@@ -57,7 +57,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     check_weights(job, "evaluate")
     device = backend_device(job)
     if job.json and not workers.rank:
-        check_writable(job.json)
+        check_json(job.json, "val_loss")
     if job.confusion and not workers.rank:
         check_writable(job.confusion, folder=True)
     page = pathlib.Path(job.report, "report.html") if job.report and not workers.rank else None

@@ -11,7 +11,7 @@ from mindvit.config import PredictJob, check_job
 from mindvit.data import read_dataset
 from mindvit.data.transforms import opened
 from mindvit.device import choose_target
-from mindvit.files import check_writable, claimed, write_json
+from mindvit.files import check_json, check_writable, claimed, write_json
 from mindvit.inference.classifier import most_likely, open_classifier
 from mindvit.visualize import show_result
 from mindvit.zoo import BROKEN, check_weights
@@ -47,7 +47,7 @@ def image_files(job):
         raise ValueError("there are no images; give some, or folders")
     check_writable(job.out, folder=True)
     if job.json:
-        check_writable(job.json)
+        check_json(job.json, "path")
     return [str(file) for path in job.paths for file in read_dataset(path)[0]]
 
 

@@ -3,8 +3,8 @@
 import contextlib
 import dataclasses
 import functools
-import itertools
 import math
+import os
 import pathlib
 import shutil
 import time
@@ -21,7 +21,7 @@ from mindvit.config import ShowBatchJob, TrainJob, check_job
 from mindvit.data import open_splits, train_transform
 from mindvit.data.transforms import split_augment
 from mindvit.device import build_model, device_of
-from mindvit.files import check_writable, in_use, replacing, sha256, write_json
+from mindvit.files import check_writable, claimed, in_use, numbered, replacing, sha256, write_json
 from mindvit.kernels import separate_dropouts
 from mindvit.optim.distillation import DISTILLATIONS, TaughtLoss, Teacher
 from mindvit.optim.groups import freeze
@@ -125,12 +125,6 @@ def find_state(job):
     return (state, state.parent) if state else (None, None)
 
 
-def numbered(path):
-    """path, path-2, path-3 and so on."""
-    yield pathlib.Path(path)
-    yield from (pathlib.Path(f"{path}-{number}") for number in itertools.count(2))
-
-
 def open_training(job):
     """(the data sets by split with what is done to their images, the network) of a TrainJob.
 
@@ -203,8 +197,9 @@ def show_batch(job: ShowBatchJob) -> None:
     sets, network = open_training(job)
     images, targets = next(sets["train"].run().create_tuple_iterator(num_epochs=1, output_numpy=True))
     prepare = network.preprocessing
-    save_batch(images, targets, sets["train"].classes, prepare.mean, prepare.std, job.out)
-    print(f"{job.out}: {len(images)} images of the first batch after {', '.join(map(name_of, job.data.augment))}",
+    with claimed(numbered(*os.path.splitext(job.out))) as picture:
+        save_batch(images, targets, sets["train"].classes, prepare.mean, prepare.std, picture)
+    print(f"{picture}: {len(images)} images of the first batch after {', '.join(map(name_of, job.data.augment))}",
           flush=True)
 
 

@@ -1,7 +1,6 @@
 """Predictions on pictures: lines of text on them, or bars with names below or beside them."""
 
 import functools
-import itertools
 import os
 import pathlib
 import re
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from mindvit.data.images import open_rgb
-from mindvit.files import StrPath, replacing
+from mindvit.files import StrPath, numbered, replacing
 from mindvit.visualize.fonts import choose_font
 
 # Pixels of the longer side of a picture with bars: a smaller one is enlarged, a larger one reduced.
@@ -158,6 +157,4 @@ def without_name(key, value):
 
 def copy_beside(file):
     """`cat_annotated.jpg` for cat.jpg, or the first of `cat_annotated-2.jpg` and so on that is not there."""
-    ends = itertools.chain([""], (f"-{i}" for i in itertools.count(2)))
-    return next(path for path in (file.with_name(f"{file.stem}_annotated{end}{file.suffix}") for end in ends)
-                if not path.exists())
+    return next(path for path in numbered(file.with_name(f"{file.stem}_annotated"), file.suffix) if not path.exists())

@@ -28,7 +28,7 @@ def save_batch(images: NDArray[np.float32], targets: NDArray, classes: Sequence[
 
     Example:
         >>> images, labels = np.zeros((2, 3, 32, 32), np.float32), np.array([0, 1])
-        >>> save_batch(images, labels, ["cat", "dog"], IMAGENET_MEAN, IMAGENET_STD, "batch.png")
+        >>> save_batch(images, labels, ["cat", "dog"], IMAGENET_MEAN, IMAGENET_STD, "seen.png")
     """
     shares = targets if targets.ndim == 2 else np.eye(len(classes))[targets]
     scale = max(1, math.ceil(TILE / images.shape[3]))

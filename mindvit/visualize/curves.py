@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from mindvit.files import StrPath, check_writable, replacing
+from mindvit.files import StrPath, check_writable, claimed, numbered, replacing
 from mindvit.visualize.fonts import choose_font
 
 # What is drawn of metrics.csv, the most important first.
@@ -33,7 +33,7 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: StrPath) -> None:
         picture({"": rows}).savefig(temporary, dpi=120)
 
 
-def plot_curves(runs: Sequence[StrPath], out: StrPath) -> None:
+def plot_curves(runs: Sequence[StrPath], out: StrPath) -> pathlib.Path:
     r"""Draws loss and accuracy by epoch of several runs on one picture, a colour for each run.
 
     A column that one run has not and another has is left out for the one, and a line says so.
@@ -41,6 +41,9 @@ def plot_curves(runs: Sequence[StrPath], out: StrPath) -> None:
     Args:
         runs (list of str): run folders, or metrics.csv files.
         out (str): the picture to write, .png, .jpg, .webp, .svg or .pdf.
+
+    Returns:
+        Path of the picture: `out`, or with -2, -3 and so on before its suffix where that is there already.
 
     Raises:
         FileNotFoundError: a folder has no metrics.csv.
@@ -52,7 +55,8 @@ def plot_curves(runs: Sequence[StrPath], out: StrPath) -> None:
         >>> for name, losses in (("a", "1,2.3\n2,1.2"), ("b", "1,1.9")):
         ...     with open(f"{name}.csv", "w") as file:
         ...         print("epoch,val_loss", losses, sep="\n", file=file)
-        >>> plot_curves(["a.csv", "b.csv"], "both.png")
+        >>> plot_curves(["a.csv", "b.csv"], "both.png").name
+        'both.png'
     """
     if pathlib.Path(out).suffix.lower() not in PICTURES:
         raise ValueError(f"out is {out}; name a picture, for example {out}.png")
@@ -62,8 +66,9 @@ def plot_curves(runs: Sequence[StrPath], out: StrPath) -> None:
     for name, run in rows.items():
         if lacking := [column for column in COLUMNS if column in drawn - run[0].keys()]:
             print(f"{name} has no {', '.join(lacking)}; it is drawn without", flush=True)
-    with replacing(out) as temporary:
+    with claimed(numbered(*os.path.splitext(out))) as path, replacing(path) as temporary:
         picture(rows).savefig(temporary, dpi=120)
+    return path
 
 
 def read_runs(runs):
