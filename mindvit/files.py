@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -14,6 +15,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+from PIL import Image
 
 StrPath = str | os.PathLike[str]  # what `open` takes for a file or folder
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # a folder may be shared with others
@@ -235,3 +239,18 @@ def write_json(value, path):
         # the bytes of a file's name that are no UTF-8 become JSON's \udc80 to \udcff, as in Python
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8",
                              errors="backslashreplace")
+
+
+def save_image(image: Image.Image, path: StrPath, **options: Any) -> None:
+    """Writes an image in the format of the path's suffix, complete or not at all, with Pillow's options of the format.
+
+    Pillow itself does not see that a disk is full when it writes a JPEG, and leaves half of one.
+
+    Raises:
+        OSError: see `explained`.
+        ValueError: the suffix is no image format's.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, Image.registered_extensions().get(pathlib.Path(path).suffix.lower()), **options)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())

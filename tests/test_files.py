@@ -4,16 +4,19 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import mindvit
-from mindvit.files import HOST, check_writable, in_use, replacing, sha256, temporary_folder, write_json
+from mindvit.files import HOST, check_writable, in_use, replacing, save_image, sha256, temporary_folder, write_json
 
 KILLED = """
 import os
@@ -183,6 +186,24 @@ def test_a_full_disk_leaves_what_was_there_and_one_sentence(small_disk):
     assert re.fullmatch(rf"{small_disk}/state.safetensors cannot be written: No space left on device \(it takes "
                         r"8.0 MB, 2.1 MB are free\); what was there before stays", lines[0])
     assert len(lines) == 3 and all("No space left on device (" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_half_an_image_is_no_file(name):
+    """Pillow hands the whole of a JPEG to one write, and takes it for done when the disk had room for a part."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=rf"^{name} cannot be written: File too large \("):
+            save_image(image, name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir() == []
+    with pytest.raises(ValueError, match="unknown file extension"):
+        save_image(image, "picture")
+    save_image(image, f"new/{name}", quality=90)
+    assert Image.open(f"new/{name}").size == (300, 300)
 
 
 def refused(path, reason):

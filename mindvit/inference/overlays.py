@@ -12,7 +12,7 @@ from mindvit.attention.methods import METHODS, head_maps, saliency_map
 from mindvit.choices import Choice, name_of
 from mindvit.config import AttentionJob, check_job
 from mindvit.data.transforms import opened
-from mindvit.files import claimed, replacing, write_json
+from mindvit.files import claimed, replacing, save_image, write_json
 from mindvit.inference.classifier import most_likely, open_classifier
 from mindvit.inference.prediction import copy_names, image_files, stems
 from mindvit.preprocessing import seen_part
@@ -118,8 +118,7 @@ def explain(job, methods, classifier, explainer, target, file, name):
     with claimed(free_pages(pathlib.Path(job.out), name, ends)) as page:
         arrays, *overlays = (page.with_name(f"{page.stem}{end}") for end in ends)
         for path, picture in zip(overlays, drawn.values()):
-            with replacing(path) as temporary:
-                picture.save(temporary, quality=92)
+            save_image(picture, path, quality=92)
         with replacing(arrays) as temporary, open(temporary, "wb") as archive:
             np.savez(archive, weights=evidence.attention[job.layers], layers=job.layers, **maps)
         save_sheet(rows, page)

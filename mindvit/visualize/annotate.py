@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from mindvit.data.images import open_rgb
-from mindvit.files import StrPath, numbered, replacing
+from mindvit.files import StrPath, numbered, save_image
 from mindvit.visualize.fonts import choose_font
 
 # Pixels of the longer side of a picture with bars: a smaller one is enlarged, a larger one reduced.
@@ -66,8 +66,7 @@ def show_result(img: StrPath | np.ndarray, result: Mapping[int, object] | Mappin
     if out_file:
         same = not isinstance(img, np.ndarray) and os.path.exists(out_file) and os.path.samefile(img, out_file)
         target = copy_beside(pathlib.Path(out_file)) if same else out_file
-        with replacing(target) as temporary:
-            image.save(temporary)
+        save_image(image, target)
         if same:
             print(f"{img} stays as it is; the annotated copy is {target}", flush=True)
     elif show:

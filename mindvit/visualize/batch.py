@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mindvit.files import StrPath, replacing
+from mindvit.files import StrPath, save_image
 from mindvit.visualize.annotate import default_font, font_of
 from mindvit.visualize.fonts import choose_font
 
@@ -45,8 +45,7 @@ def save_batch(images: NDArray[np.float32], targets: NDArray, classes: Sequence[
         for number, index in enumerate(np.argsort(-shares[i], kind="stable")[:2]):
             if shares[i, index] > 0:
                 write(draw, (left, top + height + number * LINE), classes[index], index, shares[i, index])
-    with replacing(path) as temporary:
-        page.save(temporary)
+    save_image(page, path)
 
 
 def write(draw, place, name, index, share):

@@ -1,6 +1,7 @@
 """The picture of one training or several: loss and accuracy by epoch."""
 
 import csv
+import io
 import itertools
 import os
 import pathlib
@@ -66,8 +67,10 @@ def plot_curves(runs: Sequence[StrPath], out: StrPath) -> pathlib.Path:
     for name, run in rows.items():
         if lacking := [column for column in COLUMNS if column in drawn - run[0].keys()]:
             print(f"{name} has no {', '.join(lacking)}; it is drawn without", flush=True)
+    buffer = io.BytesIO()  # as in `save_image`, for matplotlib's .jpg are Pillow's
+    picture(rows).savefig(buffer, format=pathlib.Path(out).suffix[1:], dpi=120)
     with claimed(numbered(*os.path.splitext(out))) as path, replacing(path) as temporary:
-        picture(rows).savefig(temporary, dpi=120)
+        temporary.write_bytes(buffer.getbuffer())
     return path
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mindvit.files import StrPath, replacing
+from mindvit.files import StrPath, save_image
 from mindvit.visualize.annotate import default_font, font_of, shortened
 from mindvit.visualize.fonts import choose_font
 
@@ -71,8 +71,7 @@ def save_sheet(rows: Sequence[Sequence[tuple[Image.Image, Sequence[str]]]], path
             for i, line in enumerate(lines):
                 write(draw, (left, top + image.height + 2 + i * LINE), line)
         top += height
-    with replacing(path) as temporary:
-        page.save(temporary)
+    save_image(page, path)
 
 
 def fitted(image):

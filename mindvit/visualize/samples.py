@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from mindvit.files import StrPath, replacing
+from mindvit.files import StrPath, save_image
 from mindvit.visualize.annotate import default_font, font_of, shortened
 from mindvit.visualize.fonts import choose_font
 
@@ -31,8 +31,7 @@ def save_samples(classes: Iterable[tuple[int, str, str, list[Image.Image]]], tot
     if len(bands) < total:
         ImageDraw.Draw(page).text((GAP, page.height - HEAD + 4), f"{len(bands)} of {total:,} classes", "gray",
                                   ImageFont.load_default(16))
-    with replacing(path) as temporary:
-        page.save(temporary, quality=90)
+    save_image(page, path, quality=90)
 
 
 def band(label, name, counts, images):
