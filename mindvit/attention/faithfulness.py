@@ -51,7 +51,7 @@ def faithfulness(logits: Callable[[NDArray[np.float32]], NDArray[np.float32]], i
         image (array): (C, height, width), prepared: 0 is the mean colour.
         saliency (array): (rows, columns) of patches.
         target (int): the class.
-        steps (int): in which the patches go, equal shares of them.
+        steps (int): in which the patches go, equal shares of them; of fewer patches, each is a step.
 
     Returns:
         Faithfulness.
@@ -72,6 +72,7 @@ def faithfulness(logits: Callable[[NDArray[np.float32]], NDArray[np.float32]], i
     places = np.argsort(np.argsort(-saliency, None, kind="stable")).reshape(saliency.shape)  # 0 is the best patch
     patch = [side // n for side, n in zip(image.shape[1:], saliency.shape)]
     places = np.kron(places, np.ones(patch, int))
+    steps = min(steps, saliency.size)
     shares = np.round(np.linspace(0, saliency.size, steps + 1))  # patches that are gone, or have come
     chosen = places < shares[:, None, None, None]  # (steps + 1, 1, height, width)
     blurred = gaussian_filter(image, (0, *patch))  # deviations; RISE has 5 of 224 pixels, which leaves a digit legible

@@ -52,9 +52,8 @@ def find_target(target, names):
 
 def measured(classifier, image, maps, target, steps):
     """{map: deletion and insertion} of the maps, and of random ones in their middle."""
-    batch = min(steps + 1, LARGEST_BATCH)
-
     def logits(images):
+        batch = min(len(images), LARGEST_BATCH)
         parts = [images[i:i + batch] for i in range(0, len(images), batch)]
         filled = [np.concatenate([part, np.zeros_like(images[:batch - len(part)])]) for part in parts]  # for one graph
         return np.concatenate([classifier.logits(part) for part in filled])[:len(images)]
