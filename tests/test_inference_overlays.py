@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -60,6 +61,13 @@ def test_an_image_gets_a_page_overlays_and_arrays(digit, graph_mode, capsys):
     assert all(0 < figure < 1 for figures in record["faithfulness"].values() for figure in figures.values())
     printed = capsys.readouterr().out
     assert f"rollout: deletion {record['faithfulness']['rollout']['deletion']:.3f}" in printed
+
+
+def test_an_image_that_is_not_done_leaves_nothing(digit, graph_mode, monkeypatch):
+    for stopped, status in ((OSError("no space"), 1), (KeyboardInterrupt(), 130)):
+        monkeypatch.setattr(overlays, "save_sheet", mock.Mock(side_effect=stopped))
+        assert main(["attention", digit, *DIGITS, "--steps", "0"]) == status
+        assert not list(pathlib.Path("attention").iterdir())
 
 
 def test_another_class_can_be_asked_about(digit, graph_mode):

@@ -1,5 +1,6 @@
 """Attention: from an AttentionJob to pages, overlays and arrays of what made the network decide."""
 
+import contextlib
 import pathlib
 import re
 
@@ -114,13 +115,16 @@ def explain(job, methods, classifier, explainer, target, file, name):
                  for head, values in enumerate(head_maps(evidence, layer))]
         rows += [heads[i:i + COLUMNS] for i in range(0, len(heads), COLUMNS)]
     ends = [".npz", *(f"_{re.sub('[^a-z0-9-]+', '_', label)}.jpg" for label in maps)]
-    with claimed(free_pages(pathlib.Path(job.out), name, ends)) as page:
+    with claimed(free_pages(pathlib.Path(job.out), name, ends)) as page, contextlib.ExitStack() as undo:
         arrays, *overlays = (page.with_name(f"{page.stem}{end}") for end in ends)
+        for path in (arrays, *overlays):
+            undo.callback(path.unlink, missing_ok=True)
         for path, picture in zip(overlays, drawn.values()):
             save_image(picture, path, quality=92)
         with replacing(arrays) as temporary, open(temporary, "wb") as archive:
             np.savez(archive, weights=evidence.attention[job.layers], layers=job.layers, **maps)
         save_sheet(rows, page)
+        undo.pop_all()  # all is written
     embedding = classifier.network.patch_embedding
     distances = attention_distances(evidence.attention[None], evidence.grid, embedding.patch_size)
     return distances, {"path": file, "predictions": predictions[:5],
