@@ -71,9 +71,9 @@ def in_words(record):
 
 
 def stems(name):
-    """What an image's outputs may be called, without their suffixes: the name, as far as file systems take it, or this
-    and a number from 2 on."""
-    name = os.fsencode(name)[:LONGEST_NAME].decode("utf-8", "replace").rstrip("\ufffd")
+    """What an image's outputs may be called, without their suffixes: the name, as far as file systems take it, or
+    `image` where nothing of it is UTF-8; or this and a number from 2 on."""
+    name = os.fsencode(name)[:LONGEST_NAME].decode("utf-8", "replace").rstrip("\ufffd") or "image"
     return itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
 
 
