@@ -295,7 +295,8 @@ def expected(hint):
         return ("names in brackets, " if get_origin(hint) is list else "a name, ") + "or '{name: {option: value}}'"
     if get_origin(hint) is dict:
         return "names and plain values, as in '{\"num_heads\": 4}'"
-    return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text")
+    return {int: "a whole number", float: "a number", bool: "true or false",
+            list[int]: "whole numbers in brackets, as in '[0, -1]'"}.get(hint, "text")
 
 
 def last_part(name):

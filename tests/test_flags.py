@@ -99,6 +99,7 @@ def test_help_lists_the_flags_with_the_jobs_own_defaults(capsys):
     ("train --mode graf", "--mode is graf; it takes graph or pynative"),
     ("eval --per_class=3", "--per_class is 3; it takes true or false"),
     ("train --data.mean 1", "--data.mean is 1; it takes 3 numbers with commas between them"),
+    ("attention --layers 0", "--layers is 0; it takes whole numbers in brackets, as in '[0, -1]'"),
     ("train --model.overrides x", "--model.overrides is x; it takes names and plain values"),
     ("train --train.epochs", "--train.epochs needs a value: a whole number"),
     ("quickstart --seed x", "mindvit quickstart: --seed is x; it takes a whole number"),
