@@ -73,7 +73,7 @@ def test_what_is_no_probability_is_a_line():
 def test_many_and_long_names_stay_in_their_bars():
     picture = np.zeros((300, 500, 3), np.uint8)
     name = "Shih-Tzu, Chinese lion dog, chrysanthemum dog " * 9
-    for index in ("", " (155)"):
+    for index in ("", " (155)", " (155) 0.934"):
         drawn = np.asarray(show_result(picture, {name + index: 0.0}))[300:]
         between = drawn[:, -54:-44]  # the name and its share
         assert (between[between.shape[0] // 2] == 255).all()

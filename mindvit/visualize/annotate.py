@@ -125,8 +125,8 @@ def draw_bars(result, width, size, color):
 
 
 def shortened(line, font, width):
-    """A line that is no wider than this; the index in brackets behind a name stays."""
-    name, index = re.fullmatch(r"(.*?)( \(\d+\))?", line, re.DOTALL).groups("")
+    """A line that is no wider than this; the index in brackets behind a name stays, and its share behind that."""
+    name, index = re.fullmatch(r"(.*?)( \(\d+\)(?: [\d.]+)?)?", line, re.DOTALL).groups("")
     name = name[:LONGEST_NAME]
     while name and font.getlength(line) > width:
         name = name[:-1]
