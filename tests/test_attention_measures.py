@@ -1,7 +1,11 @@
 """What the ViT paper's figures 7 and 11 show, against scikit-learn and loops."""
 
+import warnings
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from mindspore import Tensor
 from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import cosine_similarity
@@ -53,3 +57,15 @@ def test_the_picture_is_drawn_of_any_network(changes):
     drawn = np.asarray(Image.open("figure7.png").convert("L"))
     thirds = np.array_split(drawn[80:-80], 3, 1)
     assert all(third.std() > 1 for third in thirds)  # nothing is empty
+
+
+def test_the_picture_of_one_layer_whose_weights_are_zero(monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self) or path.touch())
+    network = ViT(**{**TINY, "num_layers": 1})
+    for parameter in (network.patch_embedding.conv.weight, network.pos_embedding):
+        parameter.set_data(Tensor(np.zeros(parameter.shape, np.float32)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_figure7(network, np.ones((1, 4)), "figure7.png")
+    assert [tick for tick in figures[0].axes[2].get_xticks() if -0.5 <= tick <= 0.5] == [0]

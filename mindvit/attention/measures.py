@@ -42,7 +42,8 @@ def position_similarity(network: ViT) -> NDArray[np.float32] | None:
     if network.pos_embedding is None:
         return None
     positions = network.pos_embedding.asnumpy()[0, network.num_prefix_tokens:].astype(np.float64)  # (patches, D)
-    unit = positions / np.linalg.norm(positions, axis=1, keepdims=True)
+    lengths = np.linalg.norm(positions, axis=1, keepdims=True)
+    unit = positions / np.where(lengths > 0, lengths, 1)
     return (unit @ unit.T).reshape(*network.patch_embedding.grid * 2).astype(np.float32)
 
 

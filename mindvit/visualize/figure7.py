@@ -29,7 +29,8 @@ def save_figure7(network: ViT, distances: NDArray[np.float64], path: StrPath) ->
     left, centre, right = figure.subplots(1, 3)
     filters = patch_filters(network)
     low, high = (reduce(filters, axis=(1, 2, 3), keepdims=True) for reduce in (np.min, np.max))
-    left.imshow(mosaic(((filters - low) / (high - low)).transpose(0, 2, 3, 1), COLUMNS), interpolation="nearest")
+    scaled = (filters - low) / np.where(high > low, high - low, 1)
+    left.imshow(mosaic(scaled.transpose(0, 2, 3, 1), COLUMNS), interpolation="nearest")
     left.set(title=f"patch filters: the first {len(filters)} principal components")
     similarity = position_similarity(network)
     if similarity is None:
@@ -46,8 +47,9 @@ def save_figure7(network: ViT, distances: NDArray[np.float64], path: StrPath) ->
     layers = np.arange(len(distances))
     right.plot(np.repeat(layers, distances.shape[1]), distances.ravel(), "o", alpha=0.5, label="a head")
     right.plot(layers, distances.mean(1), color="black", label="mean")
-    right.set(title="attention distance by depth", xlabel="layer", ylabel="mean distance, pixels", ylim=(0, None))
-    right.xaxis.get_major_locator().set_params(integer=True)
+    right.set(title="attention distance by depth", xlabel="layer", ylabel="mean distance, pixels",
+              xlim=(-0.5, len(layers) - 0.5), ylim=(0, None))
+    right.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     right.grid(alpha=0.3)
     right.legend()
     with replacing(path) as temporary:
