@@ -58,6 +58,19 @@ def test_the_curves_of_runs_are_their_numbers():
     assert legend(axes) == ["validation: 0.250"]
 
 
+def test_a_run_of_one_epoch_has_a_whole_one():
+    for axes in picture({"": [{"epoch": 1, "val_loss": 0.5, "Top_1_Accuracy": 0.1}]}).axes:
+        assert [tick for tick in axes.get_xticks() if 0.5 <= tick <= 1.5] == [1]
+
+
+def test_a_table_program_may_have_saved_it():
+    """As UTF-8 with a mark at its beginning."""
+    write("a", 2)
+    plain = read_runs(["a"])
+    pathlib.Path("a/metrics.csv").write_text(pathlib.Path("a/metrics.csv").read_text(), encoding="utf-8-sig")
+    assert read_runs(["a"]) == plain
+
+
 def test_names_tell_runs_apart():
     for folder in ("x/fold", "y/fold", "$5_$6", "_b", "猫" * 50):
         write(folder, 2)
@@ -90,13 +103,14 @@ def test_the_command_draws_any_number_of_runs(count, capsys):
 def test_wrong_runs_are_one_sentence(capsys):
     write("a", 2)
     write("odd", 2, columns=["loss"])
-    for folder in ("none", "empty", "begun", "bytes", "word", "short"):
+    for folder in ("none", "empty", "begun", "bytes", "word", "short", "never"):
         os.mkdir(folder)
     pathlib.Path("empty/metrics.csv").touch()
     pathlib.Path("begun/metrics.csv").write_text("epoch,val_loss\n")
     pathlib.Path("bytes/metrics.csv").write_bytes(b"\x89PNG\r\n\x1a\n\0\xff")
     pathlib.Path("word/metrics.csv").write_text("epoch,val_loss\n1,0.5\n2,high\n")
     pathlib.Path("short/metrics.csv").write_text("epoch,val_loss\n1,0.5\n,0.4\n")
+    pathlib.Path("never/metrics.csv").write_text("epoch,val_loss\n1,0.5\ninf,0.4\n")
     os.symlink("a", "same")
     for runs, out, message in (
             ([], "c.png", "there is no run to draw"),
@@ -107,6 +121,7 @@ def test_wrong_runs_are_one_sentence(capsys):
             (["bytes"], "c.png", "bytes/metrics.csv is no metrics.csv of mindvit train"),
             (["odd"], "c.png", "odd/metrics.csv is no metrics.csv of mindvit train"),
             (["word"], "c.png", "word/metrics.csv, line 3: val_loss is 'high', which is no number"),
+            (["never"], "c.png", "never/metrics.csv, line 3: epoch is 'inf', which is no number"),
             (["short"], "c.png", "short/metrics.csv, line 3, has no epoch"),
             (["a", "a/metrics.csv"], "c.png", "a is given twice"), (["a", "same"], "c.png", "a is given twice"),
             (["a"], "c", "out is c; name a picture, for example c.png"),

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -97,7 +98,7 @@ def read_metrics(run, file):
         raise FileNotFoundError(f"{run} has no metrics.csv, which mindvit train writes after the first epoch"
                                 if os.path.isdir(run) else f"there is no run {run}; name a run folder")
     try:
-        with open(file, newline="", encoding="utf-8") as opened:
+        with open(file, newline="", encoding="utf-8-sig") as opened:
             lines = list(csv.DictReader(opened))
     except (UnicodeDecodeError, csv.Error):
         lines = [{}]
@@ -113,6 +114,8 @@ def read_metrics(run, file):
             if (value := line.get(column, "")) != "":
                 try:
                     rows[-1][column] = float(value)
+                    if column == "epoch" and not math.isfinite(rows[-1][column]):
+                        raise ValueError
                 except (TypeError, ValueError):
                     raise ValueError(f"{file}, line {number}: {column} is {value!r}, which is no number") from None
         if "epoch" not in rows[-1]:
@@ -142,7 +145,7 @@ def picture(runs):
                     last.setdefault(name if several else word, (colors[color], points[-1][1]))
                     styles[word] = Line2D([], [], color="gray", linestyle=style)
         axes.set(title=title, xlabel="epoch", xlim=(min(epochs) - 0.5, max(epochs) + 0.5))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         entries = {f"{shown(name)}: {value:.3f}": Line2D([], [], color=color, marker=".")
                    for name, (color, value) in last.items()}
