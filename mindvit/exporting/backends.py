@@ -81,11 +81,19 @@ def backend_device(job: BackendConfig, mode: str | None = None) -> Device:
         raise ValueError(f"backend_precision is bfloat16, which the backend {job.backend} does not compute in; take "
                          "--backend openvino")
     needed("onnx", EXTRAS[job.backend])
-    version = needed(job.backend, EXTRAS[job.backend]).__version__.partition("-")[0]
     if ms.get_context("device_target") != "CPU":
         ms.set_device("CPU")
-    print(f"backend {job.backend} {version}, CPU, {threads()} threads, {precision}", flush=True)
-    return Device("CPU", "O0", False)
+    device = Device("CPU", "O0", False)
+    print(what_computes(job, device), flush=True)
+    return device
+
+
+def what_computes(job: BackendConfig, device: Device) -> str:
+    """What computes the logits of a job, in words."""
+    if by_mindspore(job):
+        return f"{device.target}, amp level {device.amp_level}"
+    version = needed(job.backend, EXTRAS[job.backend]).__version__.partition("-")[0]
+    return f"backend {job.backend} {version}, CPU, {threads()} threads, {job.backend_precision or 'float32'}"
 
 
 def open_backend(job: BackendConfig, network: ViT, device: Device) -> Logits:

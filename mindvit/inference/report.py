@@ -19,6 +19,7 @@ from mindvit.data import prepare_image
 from mindvit.data.images import small_image
 from mindvit.data.transforms import opened
 from mindvit.device import versions
+from mindvit.exporting.backends import what_computes
 from mindvit.files import replacing, sha256
 from mindvit.inference.scores import BINS, calibration, class_scores, wilson
 from mindvit.preprocessing import seen_part
@@ -70,7 +71,7 @@ def about_run(job, network, device, what, remarks):
                           f"{sha256(checkpoint)}",
             "network": f"{sum(parameter.size for parameter in network.get_parameters()):,} parameters; {arguments}",
             "weights": str(network.load_report), **({"remarks": "\n".join(remarks)} if remarks else {}),
-            "device": f"{device.target}, amp level {device.amp_level}", "versions": versions(),
+            "device": what_computes(job, device), "versions": versions(),
             "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             "settings": yaml.safe_dump(dataclasses.asdict(job), sort_keys=False, allow_unicode=True)}
 
