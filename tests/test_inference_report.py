@@ -177,7 +177,7 @@ def check_harmless(page, tags=()):
     assert {*page.tags} <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "small", "b", "svg", "path", "g",
         "text", "rect", "table", "thead", "tbody", "tr", "th", "td", "span", "button", "figure", "figcaption", "img",
-        "br", "dl", "dt", "dd", "details", "summary", "pre", "ul", "li", "script"}
+        "bdi", "br", "dl", "dt", "dd", "details", "summary", "pre", "ul", "li", "script"}
     assert page.tags["script"] == page.tags["title"] - page.tags["g"] == page.tags["style"] == 1
     assert not [name for _, name, _ in page.attributes if name.startswith("on") or name in ("href", "srcset")]
     assert all(value.startswith("data:image/") for _, name, value in page.attributes if name == "src")
@@ -236,6 +236,16 @@ def test_few_images_or_mistakes(case):
     assert ("There is none." in page.source) == (case == "no mistake")
     if case == "a class absent":
         assert [row[:5] for row in page.tables[1][1:] if row[0] == "狗"] == [["狗", "0", "–", "0.000", "0.000"]]
+
+
+def test_names_from_right_to_left_turn_no_number_around():
+    images = Images(["\u05db\u05dc\u05d1", "\u0642\u0637\u0629"], ["0.png"])  # Hebrew and Arabic
+    save_report("report.html", images, **outcome(np.array([1], np.int32), np.float32([[9, 0]])), about=ABOUT)
+    page = Page("report.html")
+    check_harmless(page)
+    dog, cat = images.classes
+    assert f"<b>taken for <bdi>{dog}</bdi>, 100.0%</b><br>is <bdi>{cat}</bdi>, 0.0%" in page.source
+    assert f'<bdi>{dog}</bdi> <span class="soft">100.0%</span>' in page.source
 
 
 def test_a_picture_that_is_gone_leaves_its_place():

@@ -200,7 +200,7 @@ def class_table(confusion, scores, names):
     rows = []
     for i in used[np.argsort(scores[2, used], kind="stable")]:
         other, images = wrong[i].argmax(), confusion[i].sum()
-        taken = (f'{text(names[other])} <span class="soft">{wrong[i, other] / images:.1%}</span>'
+        taken = (f'<bdi>{text(names[other])}</bdi> <span class="soft">{wrong[i, other] / images:.1%}</span>'
                  if wrong[i].any() else "")
         rows.append((text(names[i]), f"{images:,}", *(("&ndash;" if np.isnan(score) else f"{score:.3f}")
                                                       for score in scores[[1, 0, 2], i]), taken))
@@ -237,7 +237,8 @@ def mistakes(images, rows, explain):
         if explain:
             pictures.append(picture(f"what spoke for {predicted}", explain, image, target))
         cards.append(f'<figure><div class="pictures">{"".join(pictures)}</div><figcaption>'
-                     f"<b>taken for {predicted}, {rows['confidence'][i]:.1%}</b><br>is {true}, {rows['truth'][i]:.1%}"
+                     f"<b>taken for <bdi>{predicted}</bdi>, {rows['confidence'][i]:.1%}</b><br>"
+                     f"is <bdi>{true}</bdi>, {rows['truth'][i]:.1%}"
                      f"<small>{text(images.name(i))}</small></figcaption></figure>")
     beside = (" Beside each, yellow where it speaks most for the predicted class: relevance by Chefer et al. 2021, of "
               "the part of the image that the network sees." * bool(explain))
