@@ -139,6 +139,20 @@ def test_images_of_another_size():
     assert saliency_map(Explainer(network)(images(3, 16, 48))).shape == (2, 6)
 
 
+def test_images_in_double_precision_are_taken():
+    """As numpy makes them of pixels, a mean and a deviation."""
+    network, _, x, _ = network_and_images("suite")
+    np.testing.assert_array_equal(attention_maps(network, x.astype(float)), attention_maps(network, x))
+    double, single = (Explainer(network)(image, 3) for image in (x[0].astype(float), x[0]))
+    np.testing.assert_array_equal(double.attention_gradients, single.attention_gradients)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (64, 64), (16,), (4, 4, 1)])
+def test_a_map_of_no_patches_of_the_image_is_told(shape):
+    with pytest.raises(ValueError, match=r"saliency has shape .*; it is \(rows, columns\) of patches of 32 x 32 pixels"):
+        faithfulness(lambda batch: batch.mean((2, 3)), images(3, 32, 32), np.zeros(shape), 0)
+
+
 @pytest.mark.parametrize("wrong, message", [
     (lambda n, x: attention_maps(n, x, [2]), "layer is 2; the network has 2, from 0 to 1, or from -1"),
     (lambda n, x: attention_maps(nn.Dense(2, 2), x), "attention is that of a ViT of mindvit, not of Dense"),

@@ -110,7 +110,7 @@ def attention_maps(network: ViT, images: Tensor | NDArray[np.float32],
     with evaluating(network):
         count = len(network.transformer.layers)
         layers = [check_layer(layer, count) for layer in (range(count) if layers is None else layers)]
-        _, kept, _ = Walk(network, tuple(sorted(set(layers))))(Tensor(images))
+        _, kept, _ = Walk(network, tuple(sorted(set(layers))))(Tensor(images, ms.float32))
     by_layer = dict(zip(sorted(set(layers)), map(array, kept)))
     return np.stack([by_layer[layer] for layer in layers], 1)
 
@@ -183,7 +183,7 @@ class Explainer:
         if not network.num_classes:
             raise ValueError("the network has no head, so that no class has a reason; give one with num_classes")
         with evaluating(network):
-            images = Tensor(image[None])
+            images = Tensor(image[None], ms.float32)
             if target is None:
                 target = int(array(network(images))[0].argmax())
             if not 0 <= target < network.num_classes:

@@ -57,7 +57,7 @@ def faithfulness(logits: Callable[[NDArray[np.float32]], NDArray[np.float32]], i
         Faithfulness.
 
     Raises:
-        ValueError: steps is below 1.
+        ValueError: steps is below 1, or the patches do not divide the image.
 
     Example:
         >>> logits = lambda images: images.mean((2, 3))  # the mean of each channel
@@ -69,8 +69,12 @@ def faithfulness(logits: Callable[[NDArray[np.float32]], NDArray[np.float32]], i
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; it is at least 1")
+    height, width = image.shape[1:]
+    if saliency.ndim != 2 or height % len(saliency) or width % saliency.shape[1]:
+        raise ValueError(f"saliency has shape {saliency.shape}; it is (rows, columns) of patches of {height} x {width} "
+                         "pixels")
     places = np.argsort(np.argsort(-saliency, None, kind="stable")).reshape(saliency.shape)  # 0 is the best patch
-    patch = [side // n for side, n in zip(image.shape[1:], saliency.shape)]
+    patch = height // len(saliency), width // saliency.shape[1]
     places = np.kron(places, np.ones(patch, int))
     steps = min(steps, saliency.size)
     shares = np.round(np.linspace(0, saliency.size, steps + 1))  # patches that are gone, or have come
