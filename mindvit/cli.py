@@ -34,6 +34,7 @@ from mindvit.doctor import doctor
 from mindvit.download import download_imagenet_subset
 from mindvit.exporting import export as exporting
 from mindvit.extras import needed
+from mindvit.files import one_line
 from mindvit.flags import (
     add_job,
     argument_help,
@@ -45,7 +46,6 @@ from mindvit.flags import (
     explain,
     filled,
     normal_words,
-    one_line,
     read_settings,
     recipe_names,
     with_recipes,

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar, Union, get_args, get_origin
 import yaml
 
 from mindvit.choices import Choice, nearest
+from mindvit.files import one_line
 
 Job = TypeVar("Job")
 RECIPES = pathlib.Path(__file__).with_name("recipes")
@@ -226,11 +227,6 @@ def check_settings(text):
         if tag := getattr(event, "tag", None):
             raise ValueError(f"has the tag {tag.replace('tag:yaml.org,2002:', '!!')}, which is not read here; leave it "
                              "out")
-
-
-def one_line(text):
-    """A message with all spelled out that would not stay in its line, as a line break in a file's name."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def check_words(words):

@@ -149,7 +149,7 @@ def test_images_in_double_precision_are_taken():
 
 @pytest.mark.parametrize("shape", [(5, 5), (64, 64), (16,), (4, 4, 1)])
 def test_a_map_of_no_patches_of_the_image_is_told(shape):
-    with pytest.raises(ValueError, match=r"saliency has shape .*; it is \(rows, columns\) of patches of 32 x 32 pixels"):
+    with pytest.raises(ValueError, match=r"saliency has shape .*; it is \(rows, columns\) of patches of 32 x 32"):
         faithfulness(lambda batch: batch.mean((2, 3)), images(3, 32, 32), np.zeros(shape), 0)
 
 

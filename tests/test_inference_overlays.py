@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 from PIL import Image
+from tiny import TINY
 
 from mindvit import (
     AttentionJob,
     ModelConfig,
+    ViT,
     attention_maps,
     create_model,
     draw_attention,
     faithfulness,
     prepare_image,
+    save_weights,
 )
 from mindvit.cli import main
 from mindvit.inference import overlays
@@ -61,6 +64,16 @@ def test_an_image_gets_a_page_overlays_and_arrays(digit, graph_mode, capsys):
     assert all(0 < figure < 1 for figures in record["faithfulness"].values() for figure in figures.values())
     printed = capsys.readouterr().out
     assert f"rollout: deletion {record['faithfulness']['rollout']['deletion']:.3f}" in printed
+
+
+def test_a_map_that_says_nothing_is_called_so(digit, graph_mode, monkeypatch):
+    """A head of zeros, with which a network begins, sends no gradient."""
+    save_weights(ViT(**TINY | {"init": "flax"}), "new.ckpt")
+    monkeypatch.setattr(overlays, "save_sheet", sheet := mock.Mock(wraps=overlays.save_sheet))
+    assert main(["attention", digit, "--checkpoint", "new.ckpt", "--model.overrides", "{num_heads: 4}", "--steps", "0",
+                 "--json", "a.json"]) == 0
+    captions = [lines[0] for _, lines in sheet.call_args[0][0][0][1:]]
+    assert captions == ["attention", "rollout", "relevance: the same everywhere", "grad_cam: the same everywhere"]
 
 
 def test_an_image_that_is_not_done_leaves_nothing(digit, graph_mode, monkeypatch):

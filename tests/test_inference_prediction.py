@@ -138,3 +138,18 @@ def test_copies_of_one_name_written_at_once_are_all_there():
         written = [pool.submit(prediction.annotated_copy, image, "cat", [], pathlib.Path("out")) for _ in range(8)]
         paths = {future.result().name for future in written}
     assert paths == {path.name for path in pathlib.Path("out").iterdir()} and len(paths) == 8
+
+
+def test_a_name_gives_no_orders_to_a_terminal(capsys):
+    """ESC ] 0 ; ... BEL names the window, ESC [ 2 J clears it; a line break would begin a line of its own."""
+    os.makedirs("data/val/0")
+    for name in ("\x1b]0;x\x07\x1b[2Ja\nb.png", "\x9bz.png", "data/val/0/\x1b[2J.png"):
+        Image.fromarray(np.full((28, 28), 90, np.uint8)).save(name)
+        pathlib.Path(f"{name}.jpg").write_bytes(b"no image")
+    names = [name for name in os.listdir() if name != "data"]
+    for command in (["predict", *names], ["attention", *names, "--steps", "0"],
+                    ["eval", "--data.root", "data", "--per_class", "true", "--data.max_skipped", "0.5"]):
+        main([*command, *DIGITS])
+        printed = capsys.readouterr()
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", printed.out + printed.err)
+        assert r"\x1b[2J" in printed.out and not printed.out.count("\nb.png")

@@ -16,7 +16,7 @@ from mindvit.config import DataConfig
 from mindvit.data import find_arrays, open_splits
 from mindvit.data.folder import is_image
 from mindvit.data.images import CONVERT, small_image
-from mindvit.files import check_writable, numbered, replacing
+from mindvit.files import check_writable, numbered, one_line, replacing
 from mindvit.training.callbacks import WORDS, progress_bar
 from mindvit.training.loop import new_run_folder
 from mindvit.visualize.samples import COLUMNS, ROWS, TILE, save_samples
@@ -220,7 +220,7 @@ def broken_lines(broken, sets):
     if not broken:
         return ["broken: none"]
     lines = [f"broken: {len(broken):,}, which training cannot read"]
-    lines += [f"  {shown(path)}: {reason}" for _, path, reason in broken[:SHOWN]]
+    lines += [f"  {one_line(path)}: {reason}" for _, path, reason in broken[:SHOWN]]
     lines += [f"  and {len(broken) - SHOWN:,} more"] * (len(broken) > SHOWN)
     if any(reason == UNREAD for *_, reason in broken):
         lines.append(f"  HEIC and AVIF: {CONVERT}")
@@ -236,7 +236,7 @@ def odd_lines(odd):
     """The lines on what is odd, each kind with its first file."""
     first = dict(reversed(odd))
     counts = collections.Counter(kind for kind, _ in odd)
-    return ["odd:" if odd else "odd: none", *(f"  {count:6,} {kind}, as {shown(first[kind])}"
+    return ["odd:" if odd else "odd: none", *(f"  {count:6,} {kind}, as {one_line(first[kind])}"
                                               for kind, count in counts.items())]
 
 
@@ -251,16 +251,11 @@ def duplicate_lines(duplicates, looked):
         kinds = collections.Counter(copy[0] for copy in between if copy[2] == split)
         lines.append(f"  {WORDS[split]} images that are in training too: {kinds['same bytes']:,} of "
                      f"{(looked.split == number).sum():,}; that look like one there: {kinds['looks alike']:,}")
-    lines += [f"  {shown(path)} {'is' if kind == 'same bytes' else 'looks like'} {shown(other)}"
+    lines += [f"  {one_line(path)} {'is' if kind == 'same bytes' else 'looks like'} {one_line(other)}"
               for kind, _, _, path, _, other in between[:SHOWN]]
     lines += [f"  and {len(between) - SHOWN:,} more"] * (len(between) > SHOWN)
     return [*lines, f"  (alike: pHashes that differ in {NEAR} of 64 bits at most; flips and crops are not found, and "
             f"images with a side below {LEAST_SIDE} pixels not compared)"]
-
-
-def shown(path):
-    """A path on one line."""
-    return path if path.isprintable() else repr(path)
 
 
 def write_fix_list(broken, file):

@@ -9,7 +9,7 @@ from mindvit.config import EvalJob, check_job
 from mindvit.data import open_evaluation
 from mindvit.device import build_model
 from mindvit.exporting.backends import FASTER, backend_device, by_mindspore, open_backend
-from mindvit.files import check_json, check_writable, write_json
+from mindvit.files import check_json, check_writable, one_line, write_json
 from mindvit.inference.report import about_run, explainer_of, save_report
 from mindvit.runtime.workers import workers
 from mindvit.training.loss import CrossEntropySmooth
@@ -100,14 +100,15 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     results["skipped"] = [{"path": images.name(index), "reason": reason}
                           for index, reason in sorted(images.skipped.items())]
     for row in results["skipped"]:
-        print(f"left out: {row['path']}: {row['reason']}", flush=True)
+        print(one_line(f"left out: {row['path']}: {row['reason']}"), flush=True)
     print(f"{results['images']} images ({what}), mean cross entropy {results['val_loss']:.4f}", flush=True)
     if job.per_class:
         results["per_class"] = per_class(confusion, images.classes)
-        width = max(len(row["class"]) for row in results["per_class"])
+        names = [one_line(row["class"]) for row in results["per_class"]]
+        width = max(map(len, names))
         print(f"{'class':{width}} {'images':>7} {'correct':>7} {'top-1':>7}")
-        for row in results["per_class"]:
-            print(f"{row['class']:{width}} {row['images']:>7} {row['correct']:>7} {row['Top_1_Accuracy']:>7.4f}")
+        for name, row in zip(names, results["per_class"]):
+            print(f"{name:{width}} {row['images']:>7} {row['correct']:>7} {row['Top_1_Accuracy']:>7.4f}")
     if job.confusion and not workers.rank:
         save_confusion(confusion, images.classes, job.confusion)
         print(f"{job.confusion}: confusion.json, confusion.csv, confusion.png", flush=True)

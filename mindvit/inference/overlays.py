@@ -13,7 +13,7 @@ from mindvit.attention.methods import METHODS, head_maps, saliency_map
 from mindvit.choices import Choice, name_of
 from mindvit.config import AttentionJob, check_job
 from mindvit.data.transforms import opened
-from mindvit.files import claimed, replacing, save_image, write_json
+from mindvit.files import claimed, one_line, replacing, save_image, write_json
 from mindvit.inference.classifier import most_likely, open_classifier
 from mindvit.inference.prediction import copy_names, image_files, stems
 from mindvit.preprocessing import seen_part
@@ -109,7 +109,8 @@ def explain(job, methods, classifier, explainer, target, file, name):
     seen = seen_part(image, classifier.size, classifier.preprocessing)
     drawn = {label: overlay(seen, values) for label, values in maps.items()}
     rows = [[(seen, [f"{each['label']} ({each['index']}) {each['probability']:.3f}" for each in predictions[:3]]),
-             *((drawn[label], [label, *([figures_of(figures[label])] if figures else [])]) for label in maps)]]
+             *((drawn[label], [f"{label}{': the same everywhere' * bool(np.ptp(values) == 0)}",
+                               *([figures_of(figures[label])] if figures else [])]) for label, values in maps.items())]]
     for layer in job.layers:
         heads = [(overlay(seen, values), [f"layer {layer % explainer.layers}, head {head}"])
                  for head, values in enumerate(head_maps(evidence, layer))]
@@ -188,21 +189,21 @@ def draw_attention(job: AttentionJob) -> list[dict]:
         for label in told[0]:
             mean = {name: np.mean([figures[label][name] for figures in told]) for name in ("deletion", "insertion")}
             print(f"  {label}: {figures_of(mean)}", flush=True)
+    if job.json:
+        write_json(records, job.json)
     if distances:
         with claimed(free_pages(pathlib.Path(job.out), "figure7", [])) as figure:
             save_figure7(classifier.network, np.mean(distances, 0), figure)
         print(f"{figure}: patch filters, position embeddings, and how far each head looks (images: {len(distances)})",
               flush=True)
-    if job.json:
-        write_json(records, job.json)
     return records
 
 
 def in_words(record):
     """The lines on one image."""
     if "error" in record:
-        return f"{record['path']}: {record['error']}"
+        return one_line(f"{record['path']}: {record['error']}")
     target = record["target"]
     figures = [f"  {label}: {figures_of(found)}" for label, found in record.get("faithfulness", {}).items()]
-    return "\n".join([f"{record['path']}: {{{target['index']}: {target['label']!r}}} {target['probability']:.4f}; "
-                      f"{record['page']}", *figures])
+    named = f"{{{target['index']}: {target['label']!r}}} {target['probability']:.4f}"
+    return "\n".join([one_line(f"{record['path']}: {named}; {record['page']}"), *figures])

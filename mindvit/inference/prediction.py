@@ -11,7 +11,7 @@ from mindvit.config import PredictJob, check_job
 from mindvit.data import read_dataset
 from mindvit.data.transforms import opened
 from mindvit.device import choose_target
-from mindvit.files import check_json, check_writable, claimed, write_json
+from mindvit.files import check_json, check_writable, claimed, one_line, write_json
 from mindvit.inference.classifier import most_likely, open_classifier
 from mindvit.visualize import show_result
 from mindvit.zoo import BROKEN, check_weights
@@ -65,9 +65,9 @@ def copy_names(files):
 
 def in_words(record):
     """The lines on one image: its error, and its predictions below each other."""
-    lines = [record["error"]] if "error" in record else []
+    lines = [one_line(record["error"])] if "error" in record else []
     lines += [f"{{{p['index']}: {p['label']!r}}} {p['probability']:.4f}" for p in record.get("predictions", ())]
-    return f"{record['path']}: " + "\n  ".join(lines)
+    return f"{one_line(record['path'])}: " + "\n  ".join(lines)
 
 
 def stems(name):
