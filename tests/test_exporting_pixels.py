@@ -1,6 +1,8 @@
 """The preparation of images as ONNX, equal to the last bit to `prepare_image`: Pillow, MindSpore's OpenCV, the
 arithmetic of torch and TensorFlow."""
 
+import resource
+
 import numpy as np
 import onnx
 import pytest
@@ -63,6 +65,18 @@ def test_pillow_13_resizes_the_rows_of_tall_pictures_first(monkeypatch):
         np.testing.assert_allclose(found, np.asarray(expected), rtol=0, atol=1e-3)
         other += steps[0][0] == width
     assert other == 3
+
+
+def test_a_narrow_picture_takes_little_memory():
+    """Of what it is resized to, 28,000 columns, the crop's alone are computed."""
+    picture = np.random.default_rng(0).integers(0, 256, (1, 500, 3), np.uint8)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, limits[1]))
+    try:
+        assert_equal(40, Preprocessing(crop_fraction=0.7, interpolation="bicubic", resizer="pillow"), [picture])
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 @pytest.mark.long

@@ -52,12 +52,12 @@ FILTERS = {"box": (box, 0.5), "bilinear": (triangle, 1), "hamming": (hamming, 1)
            "lanczos": (lanczos, 3)}  # and half their width
 
 
-def averages(graph, old, new, interpolation):
-    """The weights (old, new) of a resize that averages what it shrinks."""
+def averages(graph, old, new, places, interpolation):
+    """The weights (old, n) of a resize that averages what it shrinks."""
     function, support = FILTERS[interpolation]
     scale = old / new
     stretch = graph("Max", scale, 1)
-    centre = (upto(graph, new) + 0.5) * scale
+    centre = (places + 0.5) * scale
     first = graph("Max", graph("Floor", centre - stretch * support + 0.5), 0)
     behind = graph("Min", graph("Floor", centre + stretch * support + 0.5), old)
     columns = graph("Unsqueeze", upto(graph, old), [1])  # (old, 1)
@@ -81,11 +81,11 @@ def picked(graph, pixels, places):
     return graph("Gather", pixels, places.to("int64"), axis=3)
 
 
-def averaged(graph, pixels, weights, bits, places):
+def averaged(graph, pixels, weights, bits):
     """Bytes (B, 3, H, W) to bytes (B, 3, n, H) by whole numbers with so many bits behind the point."""
     scale = graph("Pow", constant(graph, 2), bits)
     weights = graph("Floor", graph("Abs", weights) * scale + 0.5) * graph("Sign", weights)
-    sums = graph("MatMul", pixels, graph("Gather", weights, places.to("int64"), axis=1))
+    sums = graph("MatMul", pixels, weights)
     # turned before it is rounded: onnxruntime makes one operator of a turn and the product behind it, which older ones
     # lack in float64
     return graph("Clip", graph("Floor", turned(graph, sums) / scale + 0.5), 0, 255)
@@ -97,14 +97,15 @@ def pillow(graph, pixels, old, new, places, interpolation):
         steps = graph("Concat", scale / 2, graph("Expand", scale, (graph("Reshape", new, [1]) - 1).to("int64")), axis=0)
         steps = graph("Floor", graph("CumSum", steps, graph.constant(0, "int64")))
         return turned(graph, picked(graph, pixels, graph("Gather", steps, places.to("int64"))))
-    return averaged(graph, pixels, averages(graph, old, new, interpolation), PILLOW_BITS, places)
+    return averaged(graph, pixels, averages(graph, old, new, places, interpolation), PILLOW_BITS)
 
 
 def torch(graph, pixels, old, new, places, interpolation):
-    weights = averages(graph, old, new, interpolation)
+    weights = averages(graph, old, new, upto(graph, new), interpolation)
     largest = graph("ReduceMax", weights, keepdims=0)
     fitting = graph("Floor", largest * 2.0**np.arange(1, 23) + 0.5) < 2**TORCH_BITS
-    return averaged(graph, pixels, weights, graph("ReduceSum", fitting.to(float), keepdims=0), places)
+    weights = graph("Gather", weights, places.to("int64"), axis=1)
+    return averaged(graph, pixels, weights, graph("ReduceSum", fitting.to(float), keepdims=0))
 
 
 def tensorflow(graph, pixels, old, new, places, interpolation):
