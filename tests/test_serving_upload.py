@@ -23,22 +23,28 @@ IMAGE = encoded(Image.new("RGB", (8, 8), "white"))
 
 
 @contextlib.contextmanager
-def serving(classifier=None, **options):
-    """The port of a server in this process."""
+def running(classifier=None, **options):
+    """(port, uvicorn) of a server in this process."""
     job = ServeJob(**options)
     with server.listening("127.0.0.1", 0) as listener, \
             Batcher(classifier or plain_classifier()[0], job.batch_size) as batcher, \
             concurrent.futures.ThreadPoolExecutor(2) as readers:
         uvicorn = server.web_server(build_app(job, batcher.classifier, batcher, readers))
-        port = listener.getsockname()[1]
         thread = threading.Thread(target=uvicorn.run, args=([listener],))
         thread.start()
         try:
-            yield port
-            assert ask(port, "GET", "/health")[2] == {"status": "ready", "waiting": 0}
+            yield listener.getsockname()[1], uvicorn
         finally:
             uvicorn.should_exit = True
             thread.join(40)
+
+
+@contextlib.contextmanager
+def serving(classifier=None, **options):
+    """The port of such a server, on which nothing waits in the end."""
+    with running(classifier, **options) as (port, _):
+        yield port
+        assert ask(port, "GET", "/health")[2] == {"status": "ready", "waiting": 0}
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +197,40 @@ def test_slow_clients_are_left(monkeypatch):
                 while chunk := connection.recv(2**20):
                     received += len(chunk)
             assert received < 20_000_000  # what lay in the buffers
+
+
+def test_who_leaves_is_not_computed_and_holds_no_place(caplog):
+    gate = threading.Event()
+    classifier, sizes = plain_classifier(lambda: gate.wait(20))
+    with serving(classifier, batch_size=1, max_images=4, max_waiting=4) as port:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(b"".join(body(form([("a.png", IMAGE)] * 4))))
+            deadline = time.monotonic() + 10
+            while len(sizes) < 2:  # one when the network was compiled
+                assert time.monotonic() < deadline
+        while ask(port, "GET", "/health")[2]["waiting"]:
+            assert time.monotonic() < deadline
+        gate.set()
+        assert predict(port, [("a.png", IMAGE)])[0] == 200
+    assert len(sizes) == 3 and not caplog.text
+
+
+def test_a_stop_ends_what_does_not_end(monkeypatch, caplog):
+    """A body that does not come, and a network that does not answer; both clients are told."""
+    monkeypatch.setattr(server, "STOP_SECONDS", 1)
+    gate = threading.Event()
+    with running(plain_classifier(lambda: gate.wait(20))[0]) as (port, uvicorn), contextlib.ExitStack() as stack:
+        stack.callback(gate.set)
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(2)]
+        for client, sent in zip(clients, (ONE[:100], ONE)):
+            client.sendall(head(f"Content-Length: {len(ONE)}") + sent)
+        while ask(port, "GET", "/health")[2]["waiting"] < 1:
+            time.sleep(0.01)
+        uvicorn.should_exit = True
+        for client in clients:
+            status, text = said(client)
+            assert status == 503 and json.loads(text)["error"] == "the server stops"
+    assert "Traceback" not in caplog.text
 
 
 def test_a_failing_network_is_a_500_without_its_message(caplog):

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import pathlib
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import Executor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
@@ -115,6 +116,19 @@ def prepared(data: bytes, name: str, classifier: Classifier) -> np.ndarray | str
         return f"cannot read the image {name}: {UNREADABLE}"
 
 
+async def while_there(request: Request, answer: Coroutine) -> Any:
+    """What the coroutine gives, which is cancelled where the client leaves before."""
+    work, left = map(asyncio.ensure_future, (answer, request.receive()))  # behind the body nothing else comes
+    try:
+        await asyncio.wait([work, left], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise HTTPException(499, "the client has left")
+        return work.result()
+    finally:
+        left.cancel()
+        work.cancel()
+
+
 def build_app(job: ServeJob, classifier: Classifier, batcher: Batcher, readers: Executor) -> FastAPI:
     """The ASGI application.
 
@@ -142,14 +156,21 @@ def build_app(job: ServeJob, classifier: Classifier, batcher: Batcher, readers: 
         return Named(name=name, predictions=[Prediction(**found)  # type: ignore[arg-type]
                                              for found in most_likely(logits, classifier.names, top_k)])
 
+    async def all_named(images: list[tuple[str, bytes]], top_k: int) -> list[Named]:
+        return await asyncio.gather(*(named(*image, top_k) for image in images))
+
     @app.post("/predict", summary="Name images", responses=PROBLEMS, response_model_exclude_none=True,
               openapi_extra={"requestBody": FORM})
     async def predict(request: Request,
                       top_k: Annotated[int, Query(ge=1, description="predictions an image")] = 5) -> Answer:
         """Names one image or many. An image that cannot be read is an error of its own among many, and status 422
         alone."""
-        with Body(request, held) as body:
-            answers = await asyncio.gather(*(named(*image, top_k) for image in await body.images()))
+        try:
+            with Body(request, held) as body:
+                images = await body.images()
+                answers = await while_there(request, all_named(images, top_k))
+        except asyncio.CancelledError:  # by uvicorn, STOP_SECONDS after the stop
+            raise HTTPException(503, "the server stops") from None
         if len(answers) == 1 and answers[0].error:
             raise HTTPException(422, answers[0].error)
         return Answer(images=answers)
