@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -15,6 +16,7 @@ import mindvit
 from mindvit import write_digits
 from mindvit.cli import main
 from mindvit.config import DemoJob, ModelConfig
+from mindvit.files import HOST
 from mindvit.inference.classifier import open_classifier
 from mindvit.serving.demo import Looker, readable
 from mindvit.serving.words import WORDS, in_language
@@ -61,12 +63,18 @@ def asked(port, data, session):
         return next(line for line in connection.getresponse() if b"process_completed" in line).decode()
 
 
-def test_the_demo_reads_what_was_sent_alone(tmp_path):
+def test_the_demo_reads_what_was_sent_alone(tmp_path, monkeypatch):
     """Neither files of the machine nor addresses, whatever stands in the place of an uploaded file; and the program
-    itself turns to no other machine."""
+    itself turns to no other machine. What was sent to one that was killed is gone."""
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    left = tmp_path / f".mindvit-demo-1.{HOST}-{killed.pid}"
+    left.mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     Image.new("L", (28, 28)).save(tmp_path / "private.png")
     private, meta = str(tmp_path / "private.png"), {"_type": "gradio.FileData"}
     with Program("demo", "--port", "0", code=GUARDED) as program:
+        assert not left.exists() and len(list(tmp_path.glob(".mindvit-demo*"))) == 1
         assert program.lines[0].startswith("no weights are named: these are the packaged ones, which name handwritten")
         for i, data in enumerate(({"path": private, "meta": meta}, {"path": private}, private,
                                   {"path": "http://192.0.2.1/a.png", "meta": meta},

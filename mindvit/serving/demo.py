@@ -28,6 +28,7 @@ from mindvit.data import read_dataset
 from mindvit.data.digits import write_digits
 from mindvit.data.images import read_bytes
 from mindvit.data.transforms import opened, opened_bytes
+from mindvit.files import temporary_folder
 from mindvit.inference.classifier import Classifier, most_likely, open_classifier
 from mindvit.preprocessing import Preprocessing, pair, seen_part
 from mindvit.serving.app import UNREADABLE
@@ -245,8 +246,8 @@ def serve_demo(job: DemoJob) -> None:
     check_job(job, DemoJob, "serve_demo")
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listening(job.host, job.port))
-        folder = stack.enter_context(tempfile.TemporaryDirectory("", "mindvit-demo-", ignore_cleanup_errors=True))
-        os.environ["GRADIO_TEMP_DIR"] = os.path.realpath(folder)  # else what visitors drop stays
+        folder = stack.enter_context(temporary_folder(pathlib.Path(tempfile.gettempdir()), "mindvit-demo")).resolve()
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)  # else what visitors drop stays
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         if not (job.checkpoint or job.model.name):
             print("no weights are named: these are the packaged ones, which name handwritten digits, white on black",
@@ -255,8 +256,8 @@ def serve_demo(job: DemoJob) -> None:
         check_weights(job, "show")
         examples = [str(file) for path in job.paths for file in read_dataset(path)[0]][:MOST_EXAMPLES]
         if not examples and job.model.name == "digits":
-            digits = write_digits(pathlib.Path(folder, "digits")) / "val"
-            examples = [str(min(folder.iterdir())) for folder in sorted(digits.iterdir())]
+            digits = write_digits(folder / "digits") / "val"
+            examples = [str(min(digit.iterdir())) for digit in sorted(digits.iterdir())]
         looker = Looker(open_classifier(job, "graph"))
         page = build_page(looker, list(readable(examples, looker.classifier.preprocessing)))
         page.has_launched = True  # of a page that it did not launch, gradio would take any file of the machine
