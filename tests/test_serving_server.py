@@ -125,7 +125,7 @@ def test_the_pages_name_nothing_elsewhere(server):
     operation = told["paths"]["/predict"]["post"]
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["properties"]["images"]["items"] == {"type": "string", "format": "binary"}
-    assert {"200", "400", "408", "413", "415", "422", "503"} == set(operation["responses"])
+    assert {"200", "400", "403", "408", "413", "415", "422", "503"} == set(operation["responses"])
     assert set(told["components"]["schemas"]["Prediction"]["properties"]) == {"index", "label", "probability"}
 
 

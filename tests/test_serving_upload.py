@@ -116,6 +116,8 @@ REQUESTS = {
     "a long header of the request": ([head(f"X-Long: {LONG}")], 400, ""),
     "two lengths": ([head("Content-Length: 5", "Content-Length: 6")], 400, ""),
     "no HTTP": ([b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n\r\n"], 400, ""),
+    "a page of another site": ([head("Sec-Fetch-Site: cross-site", f"Content-Length: {len(ONE)}"), ONE], 403,
+                               "another site"),
     "a web socket": ([head("Connection: upgrade", "Upgrade: websocket", "Content-Length: 0")], 400, "")}
 
 

@@ -83,6 +83,7 @@ class Model(BaseModel):
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body is damaged, or has something else than images"},
+    403: {"model": Problem, "description": "A page of another site sends it"},
     408: {"model": Problem, "description": "The images came too slowly"},
     413: {"model": Problem, "description": "Too many images, or bytes"},
     415: {"model": Problem, "description": "The body is not multipart/form-data"},

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import uvicorn
 from fastapi import FastAPI
 from PIL import Image
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from mindvit.config import ServeJob, check_job
@@ -82,10 +84,25 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
+class OwnPages:
+    """Middleware that refuses what a page of another site sends, which its visitor's browser would bring even where
+    this machine alone is listened to."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        if scope["type"] == "http" and scope["method"] == "POST" \
+                and (b"sec-fetch-site", b"cross-site") in scope["headers"]:
+            app = JSONResponse({"error": "a page of another site sent this"}, 403, {"Connection": "close"})
+        await app(scope, receive, send)
+
+
 def web_server(app: FastAPI) -> uvicorn.Server:
     """Uvicorn with the limits of this module."""
     return uvicorn.Server(uvicorn.Config(
-        app, http=Protocol, ws="none", loop="asyncio", log_config=None, log_level="error",
+        OwnPages(app), http=Protocol, ws="none", loop="asyncio", log_config=None, log_level="error",
         access_log=False, server_header=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS))
 
