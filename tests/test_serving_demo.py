@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from web import DIGITS, GUARDED, Program, ask
+from web import BOUNDARY, DIGITS, GUARDED, Program, ask, form
 
 import mindvit
 from mindvit import write_digits
@@ -52,10 +52,10 @@ def test_both_languages_say_the_same():
     assert in_language("de,zh;q=0.5") is in_language(None) is WORDS["en"]
 
 
-def asked(port, data, session):
+def asked(port, data, session, method="relevance", layer=0):
     """What the page is sent when it asks about an image."""
     show = next(each["id"] for each in ask(port, "GET", "/config")[2]["dependencies"] if len(each["outputs"]) == 3)
-    fields, kind = {"fn_index": show, "session_hash": session, "data": [data, "relevance", 0, -1]}, "application/json"
+    fields, kind = {"fn_index": show, "session_hash": session, "data": [data, method, layer, -1]}, "application/json"
     assert ask(port, "POST", "/gradio_api/queue/join", json.dumps(fields), **{"Content-Type": kind})[0] == 200
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     with contextlib.closing(connection):
@@ -82,6 +82,13 @@ def test_the_demo_reads_what_was_sent_alone(tmp_path, monkeypatch):
                                   {"path": "a.png", "url": "http://example.com/a.png", "meta": meta})):
             told = asked(program.port, data, f"session{i}")
             assert "confidences" not in told and '"success":false' in told, data
+        before = len(program.lines)
+        kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        sent = form([("mine.png", pathlib.Path(private).read_bytes())], "files")
+        [path] = ask(program.port, "POST", "/gradio_api/upload", sent, **kind)[2]
+        for layer, part in ((99, "layer is 99"), (None, "confidences")):  # whoever types a number may empty the field
+            assert part in asked(program.port, {"path": path, "meta": meta}, f"layer{layer}", "attention", layer)
+        assert "Traceback" not in "".join(program.lines[before:])
         for path in (f"/gradio_api/file={private}", "/gradio_api/file=/etc/passwd", "/monitoring"):
             assert ask(program.port, "GET", path)[0] == 403
         status, headers, page = ask(program.port, "GET", "/")

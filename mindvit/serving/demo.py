@@ -184,7 +184,7 @@ def build_page(looker: Looker, examples: list[str]) -> gr.Blocks:
         if file is None:
             return None, None, ""
         try:
-            look, given = looker(file), {"layer": int(layer), "head": int(head)}
+            look, given = looker(file), {"layer": int(layer or 0), "head": int(head)}
             choice: Choice = {method: {name: given[name] for name in options(method)}}
             drawn = overlay(look.seen, saliency_map(look.evidence, choice))
             return look.predictions, drawn, words["milliseconds"].format(**look.milliseconds)
@@ -212,6 +212,7 @@ def build_page(looker: Looker, examples: list[str]) -> gr.Blocks:
                                      elem_id="method")
                 layer = gr.Slider(0, layers - 1, layers - 1, step=1, label=TEXTS("layer"), elem_id="layer",
                                   visible="layer" in options(FIRST))
+                layer.preprocess = lambda typed: typed  # type: ignore  # else one too large is a trace of the stack
                 head = gr.Dropdown([(TEXTS("mean"), MEAN), *((str(i), i) for i in range(heads))], value=MEAN,
                                    label=TEXTS("head"), elem_id="head", visible="head" in options(FIRST))
             with gr.Column():
