@@ -166,12 +166,9 @@ def build_app(job: ServeJob, classifier: Classifier, batcher: Batcher, readers: 
                       top_k: Annotated[int, Query(ge=1, description="predictions an image")] = 5) -> Answer:
         """Names one image or many. An image that cannot be read is an error of its own among many, and status 422
         alone."""
-        try:
-            with Body(request, held) as body:
-                images = await body.images()
-                answers = await while_there(request, all_named(images, top_k))
-        except asyncio.CancelledError:  # by uvicorn, STOP_SECONDS after the stop
-            raise HTTPException(503, "the server stops") from None
+        with Body(request, held) as body:
+            images = await body.images()
+            answers = await while_there(request, all_named(images, top_k))
         if len(answers) == 1 and answers[0].error:
             raise HTTPException(422, answers[0].error)
         return Answer(images=answers)

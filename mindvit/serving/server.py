@@ -84,9 +84,13 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-class OwnPages:
-    """Middleware that refuses what a page of another site sends, which its visitor's browser would bring even where
-    this machine alone is listened to."""
+def refusal(status: int, reason: str) -> JSONResponse:
+    return JSONResponse({"error": reason}, status, {"Connection": "close"})
+
+
+class Door:
+    """Middleware before all others. It refuses what a page of another site sends, which its visitor's browser would
+    bring even where this machine alone is listened to; and it tells who is not answered STOP_SECONDS after a stop."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -95,14 +99,18 @@ class OwnPages:
         app = self.app
         if scope["type"] == "http" and scope["method"] == "POST" \
                 and (b"sec-fetch-site", b"cross-site") in scope["headers"]:
-            app = JSONResponse({"error": "a page of another site sent this"}, 403, {"Connection": "close"})
-        await app(scope, receive, send)
+            app = refusal(403, "a page of another site sent this")
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            with contextlib.suppress(RuntimeError):  # the answer has begun
+                await refusal(503, "the server stops")(scope, receive, send)
 
 
 def web_server(app: FastAPI) -> uvicorn.Server:
     """Uvicorn with the limits of this module."""
     return uvicorn.Server(uvicorn.Config(
-        OwnPages(app), http=Protocol, ws="none", loop="asyncio", log_config=None, log_level="error",
+        Door(app), http=Protocol, ws="none", loop="asyncio", log_config=None, log_level="error",
         access_log=False, server_header=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS))
 
