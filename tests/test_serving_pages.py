@@ -188,9 +188,9 @@ def test_ten_at_once_each_get_their_own(visit, demo, digits):
 
 
 def test_what_visitors_sent_is_gone_when_the_demo_stops(visit, digits):
-    folders = set(glob.glob(f"{tempfile.gettempdir()}/mindvit-demo-*"))
+    folders = set(glob.glob(f"{tempfile.gettempdir()}/.mindvit-demo-*"))
     with Program("demo", *map(str, digits), *DIGITS, "--port", "0") as program:
-        [folder] = set(glob.glob(f"{tempfile.gettempdir()}/mindvit-demo-*")) - folders
+        [folder] = set(glob.glob(f"{tempfile.gettempdir()}/.mindvit-demo-*")) - folders
         page = visit(program.port)
         page.locator("button:has(img)").nth(9).click()
         assert label(page) == "9" and any(pathlib.Path(folder).rglob("*.png"))
