@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import pathlib
 import socket
 import threading
 import time
@@ -15,7 +16,7 @@ from test_serving_server import encoded
 from web import BOUNDARY, ask, form, plain_classifier, predict
 
 from mindvit.config import ServeJob
-from mindvit.serving import server, upload
+from mindvit.serving import app, server, upload
 from mindvit.serving.app import build_app
 from mindvit.serving.batching import Batcher
 
@@ -215,6 +216,29 @@ def test_who_leaves_is_not_computed_and_holds_no_place(caplog):
         gate.set()
         assert predict(port, [("a.png", IMAGE)])[0] == 200
     assert len(sizes) == 3 and not caplog.text
+
+
+def resident():
+    """Bytes of memory that this process has."""
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_what_they_sent_who_left_is_let_go(monkeypatch):
+    """Also where it waits for a thread that decodes it, of which each is at work."""
+    gate, image_in = threading.Event(), app.image_in
+    monkeypatch.setattr(app, "image_in", lambda *given: gate.wait(20) and image_in(*given))
+    with serving(max_bytes=10**7) as port:
+        before = resident()
+        for _ in range(30):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                connection.sendall(b"".join(body(form([("a.png", bytes(5_000_000))]))))
+                while not ask(port, "GET", "/health")[2]["waiting"]:
+                    time.sleep(0.01)
+            while ask(port, "GET", "/health")[2]["waiting"]:
+                time.sleep(0.01)
+        held = resident() - before
+        gate.set()
+    assert held < 60_000_000
 
 
 def test_a_stop_ends_what_does_not_end(monkeypatch, caplog):

@@ -104,8 +104,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def prepared(data: bytes, name: str, classifier: Classifier) -> np.ndarray | str:
-    """An image as the network takes it, (3, H, W), or why it cannot be read."""
+def prepared(sent: list[bytes], name: str, classifier: Classifier) -> np.ndarray | str:
+    """An image as the network takes it, (3, H, W), or why it cannot be read; `sent` is empty afterwards."""
+    data = sent.pop()
     try:
         with image_in(data, name) as image:
             large = image.width * image.height > MANY_PIXELS
@@ -148,7 +149,11 @@ def build_app(job: ServeJob, classifier: Classifier, batcher: Batcher, readers: 
                   limits={name: getattr(job, name) for name in ("max_images", "max_bytes", "max_waiting")})
 
     async def named(name: str, data: bytes, top_k: int) -> Named:
-        image = await asyncio.get_running_loop().run_in_executor(readers, prepared, data, name, classifier)
+        sent = [data]
+        try:
+            image = await asyncio.get_running_loop().run_in_executor(readers, prepared, sent, name, classifier)
+        finally:
+            sent.clear()  # what is cancelled stays in the queue until a reader is free
         if isinstance(image, str):
             return Named(name=name, error=image)
         logits = await asyncio.wrap_future(batcher.logits(image))
