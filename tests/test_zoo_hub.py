@@ -42,5 +42,7 @@ def test_the_hub_gets_the_network_of_a_checkpoint():
 def test_every_variant_is_there_and_others_are_refused():
     assert load("digits", pretrained=True).class_names == list("0123456789")
     assert load("deit_t_16_distilled", num_classes=3).dense.weight.shape == (3, 192)
+    with pytest.raises(TypeError, match="digits takes its arguments by name, as in num_classes=5"):
+        load("digits", 5)
     with pytest.raises(NotImplementedError, match="resnet50 is not a network of mindvit; there are vit_t_16, "):
         load("resnet50")
