@@ -27,7 +27,7 @@ def on_config(config):
         name, content = path.relative_to(ROOT).as_posix(), path.read_bytes()
         if path.suffix in (".md", ".ipynb"):
             text = content.decode() if path.suffix == ".md" else notebook_page(json.loads(content))
-            content = OTHER_LANGUAGE.sub("", text).replace("_CN.md)", ".md)").replace(".ipynb)", ".md)").encode()
+            content = re.sub(r"(_CN\.md|\.ipynb)(?=[)#])", ".md", OTHER_LANGUAGE.sub("", text)).encode()
             name = name.replace("_CN.md", ".zh.md").replace(".ipynb", ".md")
         pages[name] = content
     for name, content in pages.items():

@@ -25,7 +25,7 @@ BLOCK = re.compile(r"```(bash|shell|console|python)\n(.*?)```", re.DOTALL)
 WALKED = ["docs/first-hour.md", "docs/export.md", "docs/serving.md"]
 PAGES = [page for page in ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
          if not page.endswith("_CN.md") and page not in WALKED]
-IN_CHINESE = [page for page in PAGES if (ROOT / page.replace(".md", "_CN.md")).exists()]
+CHINESE = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*_CN.md"), *ROOT.glob("docs/*_CN.md")))
 # Blocks that begin so are not run, only parsed: why.
 NOT_RUN = {
     "python -m venv env && env/bin/pip install": "would install; CI does",
@@ -151,12 +151,26 @@ def test_the_code_of_a_page(page, stand_ins, capsys):
                 parse(words) if why_not_run(text) else run(words)
 
 
-@pytest.mark.parametrize("page", IN_CHINESE)
-def test_the_chinese_page_has_the_same_code(page):
-    """But for the comments."""
-    english, chinese = ([(kind, re.sub(" *# .*", "", text)) for kind, text in blocks(name)]
-                        for name in (page, page.replace(".md", "_CN.md")))
+@pytest.mark.parametrize("page", CHINESE)
+def test_a_chinese_page_has_the_code_numbers_and_pictures_of_the_english(page):
+    """The code but for its comments."""
+    names = page.replace("_CN", ""), page
+    english, chinese = ([(kind, re.sub(" *# .*", "", text)) for kind, text in blocks(name)] for name in names)
     assert english == chinese
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in names]
+    english, chinese = ({number.rstrip(".,") for number in re.findall(r"\d[\d.,]*", re.sub(r"\]\(.*?\)", "", text))}
+                        for text in texts)
+    assert english == chinese
+    english, chinese = (re.findall(r"!\[.*?\]\((.*?)\)", text) for text in texts)
+    assert english == chinese
+
+
+@pytest.mark.parametrize("page", CHINESE)
+def test_a_chinese_page_leads_to_chinese_pages(page):
+    """Where there are any; and so does README.md's sister."""
+    for text, link in re.findall(r"\[([^\]]*)\]\(([^)#:]+\.md)", (ROOT / page).read_text(encoding="utf-8")):
+        sister = (ROOT / page).parent / link.replace(".md", "_CN.md")
+        assert text == "English" or not sister.exists(), link
 
 
 def test_there_is_no_exception_that_nothing_needs():

@@ -88,10 +88,6 @@ def test_the_walk_runs_as_written(walk):
     assert "timm prepares images with opening 'plain'" in "".join(converted)
 
 
-def test_the_chinese_page_has_the_same_commands():
-    assert blocks("first-hour_CN.md") == blocks()
-
-
 @pytest.mark.libraries
 def test_the_others_open_what_they_are_handed(walk, monkeypatch, capsys):
     torch, folder = pytest.importorskip("torch"), walk[0]
