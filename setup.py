@@ -9,7 +9,7 @@ HERE = pathlib.Path(__file__).parent
 SERVE = ["fastapi", "uvicorn", "python-multipart>=0.0.18"]
 DEMO = [*SERVE, "gradio>=6"]
 EXPORT, OPENVINO = ["onnx", "onnxruntime"], ["onnx", "openvino"]
-DOCS = ["mkdocs-material", "mkdocstrings[python]", "mkdocs-static-i18n"]
+DOCS = ["mkdocs-material", "mkdocstrings[python]", "mkdocs-static-i18n", "ruff"]  # ruff breaks long signatures
 
 setup(
     name="mindvit",
@@ -43,7 +43,7 @@ setup(
         "export": EXPORT,
         "openvino": OPENVINO,
         "test": [*DEMO, *DOCS, *EXPORT, *OPENVINO, "pytest", "pytest-xdist", "hypothesis", "scikit-learn",
-                 "scikit-image", "ruff", "mypy", "playwright", "nbclient", "nbformat", "ipykernel",
+                 "scikit-image", "mypy", "playwright", "nbclient", "nbformat", "ipykernel",
                  "ckpt-chaos==0.1.8"],
         "docs": DOCS,  # the site: mkdocs serve
         "fuzz": ["atheris"],  # see tests/fuzz/README.md
