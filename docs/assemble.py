@@ -18,6 +18,7 @@ FOLDER = pathlib.Path(tempfile.gettempdir(), f"mindvit-docs-{os.getpid()}")  # M
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 DEFAULTS = {r"number\(([^,]+), .*\)": r"\1", r"one_of\([^,]+, (.*)\)": r"\1", r"list_of\([^,]+, (.*)\)": r"[\1]"}
 OTHER_LANGUAGE = re.compile(r" ?\[(English|中文)\]\([^)]*\.md\)")  # which the site has a switch for
+BROKEN_LINE = re.compile(r"(?<=[\u3001-\uffef])\n(?=[\u3001-\uffef])")  # in Chinese, where a browser would show a space
 
 
 def on_config(config):
@@ -27,7 +28,8 @@ def on_config(config):
         name, content = path.relative_to(ROOT).as_posix(), path.read_bytes()
         if path.suffix in (".md", ".ipynb"):
             text = content.decode() if path.suffix == ".md" else notebook_page(json.loads(content))
-            content = re.sub(r"(_CN\.md|\.ipynb)(?=[)#])", ".md", OTHER_LANGUAGE.sub("", text)).encode()
+            text = BROKEN_LINE.sub("", OTHER_LANGUAGE.sub("", text))
+            content = re.sub(r"(_CN\.md|\.ipynb)(?=[)#])", ".md", text).encode()
             name = name.replace("_CN.md", ".zh.md").replace(".ipynb", ".md")
         pages[name] = content
     for name, content in pages.items():
