@@ -9,7 +9,8 @@ HERE = pathlib.Path(__file__).parent
 SERVE = ["fastapi", "uvicorn", "python-multipart>=0.0.18"]
 DEMO = [*SERVE, "gradio>=6"]
 EXPORT, OPENVINO = ["onnx", "onnxruntime"], ["onnx", "openvino"]
-DOCS = ["mkdocs-material", "mkdocstrings[python]", "mkdocs-static-i18n", "ruff"]  # ruff breaks long signatures
+DOCS = ["mkdocs-material", "mkdocstrings[python]", "mkdocs-static-i18n", "ruff",  # ruff breaks long signatures
+        "pymdown-extensions<12; python_version < '3.11'"]  # with 12 the last mkdocstrings for 3.10 fails
 
 setup(
     name="mindvit",
