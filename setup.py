@@ -45,7 +45,7 @@ setup(
         "openvino": OPENVINO,
         "test": [*DEMO, *DOCS, *EXPORT, *OPENVINO, "pytest", "pytest-xdist", "hypothesis", "scikit-learn",
                  "scikit-image", "mypy", "playwright", "nbclient", "nbformat", "ipykernel",
-                 "ckpt-chaos==0.1.8"],
+                 "ckpt-chaos==0.1.8", "setuptools"],
         "docs": DOCS,  # the site: mkdocs serve
         "fuzz": ["atheris"],  # see tests/fuzz/README.md
         # other libraries' models, for the tests marked `libraries`
