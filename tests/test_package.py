@@ -6,7 +6,11 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 import mindvit
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def python(code):
@@ -45,18 +49,33 @@ def test_python_m_mindvit_is_the_command():
 
 
 def test_the_version_stands_in_one_place():
-    root = pathlib.Path(__file__).parents[1]
-    done = subprocess.run([sys.executable, "setup.py", "--version"], cwd=root, text=True, capture_output=True)
+    done = subprocess.run([sys.executable, "setup.py", "--version"], cwd=ROOT, text=True, capture_output=True)
     assert done.stdout.split()[-1] == mindvit.__version__
-    assert not re.search(r'version="', (root / "setup.py").read_text())
+    assert not re.search(r'version="', (ROOT / "setup.py").read_text())
 
 
-def test_what_is_built_has_every_file(tmp_path):
-    root = pathlib.Path(__file__).parents[1]
-    subprocess.run([sys.executable, "setup.py", "-q", "build_py", "--build-lib", tmp_path], cwd=root, check=True)
+def check_what_is_built(source, folder):
+    subprocess.run([sys.executable, "setup.py", "-q", "build_py", "--build-lib", folder], cwd=source, check=True)
 
     def files(folder):
         found = {str(file.relative_to(folder)) for file in (folder / "mindvit").rglob("*.*")}
         return {name for name in found if "__pycache__" not in name}
 
-    assert files(root) <= files(tmp_path)  # where the link mindvit/recipes has become a folder
+    assert files(ROOT) <= files(folder)  # where the link mindvit/recipes has become a folder
+    assert list((folder / "mindvit/recipes").glob("*.yaml"))
+
+
+def test_what_is_built_has_every_file(tmp_path):
+    check_what_is_built(ROOT, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "Dockerfile.ascend"])
+def test_what_an_image_is_built_from_has_every_file(file, tmp_path):
+    """COPY leaves a link a link, and .dockerignore says what there is at all."""
+    for sources in re.findall("^COPY (.*) /src", (ROOT / "docker" / file).read_text(), re.MULTILINE):
+        for source in sources.split():
+            assert f"!{source}\n" in (ROOT / ".dockerignore").read_text()
+            place = (tmp_path / "src" / source).parent
+            place.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["cp", "-a", ROOT / source, place], check=True)
+    check_what_is_built(tmp_path / "src", tmp_path / "built")
