@@ -40,6 +40,16 @@ def test_numbers_are_medians_of_the_rounds():
         assert ratio == pytest.approx(other / mine, rel=0.02)  # less is better: the peer's share
 
 
+@pytest.mark.parametrize("page", ["README.md", "README_CN.md"])
+def test_a_readme_has_the_accuracies_of_the_record(page):
+    content = (tables.measure.ROOT / page).read_text(encoding="utf-8")
+    results = tables.read_records()["learning"]["results"]
+    for name in ("quickstart", "mnist"):
+        for library in tables.LIBRARIES:
+            found = tables.last_epochs(results[name], library)
+            assert f"{statistics.mean(found):.2f} ± {statistics.stdev(found):.2f}%" in content, (name, library)
+
+
 def test_records_name_no_path_of_the_machine_they_were_made_on():
     for path in tables.RESULTS.glob("*.json"):
         assert not re.search(r'"[^"]*/(?:work|home|root|tmp|usr)/', path.read_text(encoding="utf-8")), path
