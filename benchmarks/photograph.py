@@ -17,10 +17,14 @@ PARTS, SHARES = 60, (0.45, 0.8)  # of each; sides as shares of the photograph's 
 
 
 def main():
-    import skimage.data
     from PIL import Image
 
     import mindvit
+
+    try:
+        import skimage.data
+    except ModuleNotFoundError:
+        raise SystemExit("the photographs are scikit-image's, which comes with: pip install '.[test]'") from None
 
     source, rng = pathlib.Path(skimage.data.__file__).parent, np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
