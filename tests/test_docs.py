@@ -12,7 +12,7 @@ import pytest
 import mindvit
 
 ROOT = pathlib.Path(__file__).parents[1]
-IN_CHINESE = ["index", *(f"docs/{path.stem[:-3]}" for path in (ROOT / "docs").glob("*_CN.md"))]
+IN_CHINESE = ["index", *sorted(f"docs/{path.stem[:-3]}" for path in (ROOT / "docs").glob("*_CN.md"))]
 
 
 class Loaded(HTMLParser):

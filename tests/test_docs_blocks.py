@@ -167,7 +167,7 @@ def test_a_chinese_page_has_the_code_numbers_and_pictures_of_the_english(page):
 
 @pytest.mark.parametrize("page", CHINESE)
 def test_a_chinese_page_leads_to_chinese_pages(page):
-    """Where there are any; and so does README.md's sister."""
+    """Where there are any."""
     for text, link in re.findall(r"\[([^\]]*)\]\(([^)#:]+\.md)", (ROOT / page).read_text(encoding="utf-8")):
         sister = (ROOT / page).parent / link.replace(".md", "_CN.md")
         assert text == "English" or not sister.exists(), link
