@@ -18,7 +18,7 @@ FOLDER = pathlib.Path(tempfile.gettempdir(), f"mindvit-docs-{os.getpid()}")  # M
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 DEFAULTS = {r"number\(([^,]+), .*\)": r"\1", r"one_of\([^,]+, (.*)\)": r"\1", r"list_of\([^,]+, (.*)\)": r"[\1]"}
 OTHER_LANGUAGE = re.compile(r" ?\[(English|中文)\]\([^)]*\.md\)")  # which the site has a switch for
-BROKEN_LINE = re.compile(r"(?<=[\u3001-\uffef])\n(?=[\u3001-\uffef])")  # in Chinese, where a browser would show a space
+BROKEN_LINE = re.compile(r"(?<=[\u3001-\uffef])\n *(?=[\u3001-\uffef])")  # in Chinese, where it would be a space
 
 
 def on_config(config):
