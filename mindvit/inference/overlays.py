@@ -96,25 +96,21 @@ def figures_of(figures):
     return f"deletion {figures['deletion']:.3f}, insertion {figures['insertion']:.3f}"
 
 
-def explain(job, methods, classifier, explainer, target, file, name):
-    """Writes page, overlays and arrays of an image; returns how far the heads look, (layers, heads), and its record."""
-    image = opened(file, classifier.preprocessing)
-    prepared = classifier.prepare(image)
-    evidence = explainer(prepared, target)
-    if not np.isfinite(evidence.logits).all():
-        raise ValueError(f"{classifier.source} gives no numbers: {BROKEN}")
-    predictions = most_likely(evidence.logits, classifier.names, len(classifier.names))
-    maps = {label: saliency_map(evidence, method) for label, method in methods.items()}
-    figures = measured(classifier, prepared, maps, evidence.target, job.steps) if job.steps else {}
-    seen = seen_part(image, classifier.size, classifier.preprocessing)
-    drawn = {label: overlay(seen, values) for label, values in maps.items()}
-    rows = [[(seen, [f"{each['label']} ({each['index']}) {each['probability']:.3f}" for each in predictions[:3]]),
-             *((drawn[label], [f"{label}{': the same everywhere' * bool(np.ptp(values) == 0)}",
-                               *([figures_of(figures[label])] if figures else [])]) for label, values in maps.items())]]
+def sheet(job, seen, predictions, evidence, maps, drawn, figures):
+    """The rows of an image's page, of overlays with their lines: the maps, then the heads of the layers."""
+    rows = [[(seen, [f"{each['label']} ({each['index']}) {each['probability']:.3f}" for each in predictions[:3]])]]
+    for label, values in maps.items():
+        same = ": the same everywhere" if np.ptp(values) == 0 else ""
+        rows[0].append((drawn[label], [label + same, *([figures_of(figures[label])] if figures else [])]))
     for layer in job.layers:
-        heads = [(overlay(seen, values), [f"layer {layer % explainer.layers}, head {head}"])
+        heads = [(overlay(seen, values), [f"layer {layer % len(evidence.attention)}, head {head}"])
                  for head, values in enumerate(head_maps(evidence, layer))]
         rows += [heads[i:i + COLUMNS] for i in range(0, len(heads), COLUMNS)]
+    return rows
+
+
+def write_all(job, name, rows, evidence, maps, drawn):
+    """Writes page, arrays and overlays of an image, all of them or none; returns their paths as its record has them."""
     ends = [".npz", *(f"_{re.sub('[^a-z0-9-]+', '_', label)}.jpg" for label in maps)]
     with claimed(free_pages(pathlib.Path(job.out), name, ends)) as page, contextlib.ExitStack() as undo:
         arrays, *overlays = (page.with_name(f"{page.stem}{end}") for end in ends)
@@ -126,12 +122,29 @@ def explain(job, methods, classifier, explainer, target, file, name):
             np.savez(archive, weights=evidence.attention[job.layers], layers=job.layers, **maps)
         save_sheet(rows, page)
         undo.pop_all()  # all is written
-    embedding = classifier.network.patch_embedding
-    distances = attention_distances(evidence.attention[None], evidence.grid, embedding.patch_size)
-    return distances, {"path": file, "predictions": predictions[:5],
-            "target": next(each for each in predictions if each["index"] == evidence.target),
-            "page": str(page), "arrays": str(arrays), "overlays": dict(zip(maps, map(str, overlays))),
-            **({"faithfulness": figures} if figures else {})}
+    return {"page": str(page), "arrays": str(arrays), "overlays": dict(zip(maps, map(str, overlays)))}
+
+
+def explain(job, methods, classifier, explainer, target, file, name):
+    """Looks at an image and writes what there is to see; returns how far the heads look, (layers, heads), and the
+    image's record."""
+    image = opened(file, classifier.preprocessing)
+    prepared = classifier.prepare(image)
+    evidence = explainer(prepared, target)
+    if not np.isfinite(evidence.logits).all():
+        raise ValueError(f"{classifier.source} gives no numbers: {BROKEN}")
+    predictions = most_likely(evidence.logits, classifier.names, len(classifier.names))
+    maps = {label: saliency_map(evidence, method) for label, method in methods.items()}
+    figures = measured(classifier, prepared, maps, evidence.target, job.steps) if job.steps else {}
+    seen = seen_part(image, classifier.size, classifier.preprocessing)
+    drawn = {label: overlay(seen, values) for label, values in maps.items()}
+    rows = sheet(job, seen, predictions, evidence, maps, drawn, figures)
+    written = write_all(job, name, rows, evidence, maps, drawn)
+    patch_size = classifier.network.patch_embedding.patch_size
+    return attention_distances(evidence.attention[None], evidence.grid, patch_size), {
+        "path": file, "predictions": predictions[:5],
+        "target": next(each for each in predictions if each["index"] == evidence.target), **written,
+        **({"faithfulness": figures} if figures else {})}
 
 
 def draw_attention(job: AttentionJob) -> list[dict]:
