@@ -8,7 +8,7 @@ import mindspore.dataset as ds
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from mindvit.device import Device, build_model, choose_target, use_device, versions
+from mindvit.device import Device, build_model, use_device, versions
 from mindvit.models.vit import ViT
 from mindvit.optim.optimizers import adam
 from mindvit.training.loss import CrossEntropySmooth
@@ -101,7 +101,7 @@ def doctor(device_target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto") -> i
     """
     print(f"versions: {versions()}", flush=True)
     try:
-        device = use_device(choose_target(device_target))
+        device = use_device(device_target)
     except Exception as error:  # whatever goes wrong on a device nobody had is what the report is for
         print(f"device: failed, {type(error).__name__}: {error}", flush=True)
         return 1

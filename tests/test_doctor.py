@@ -44,7 +44,7 @@ def test_what_goes_wrong_is_named_and_the_rest_is_still_checked(capsys, monkeypa
     out = capsys.readouterr().out
     assert "product: failed, ValueError: differs by" in out and "last: ok, fine" in out
     assert "forward: failed, RuntimeError: aclnnMatmul failed, error code 161002" in out
-    assert "2 of 3 checks failed: product, forward" in out
+    assert "device CPU (auto: " in out and "2 of 3 checks failed: product, forward" in out
 
 
 def test_a_wrong_gradient_and_a_step_that_does_not_learn_fail(monkeypatch):
