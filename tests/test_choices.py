@@ -64,19 +64,20 @@ def test_a_config_refuses_a_wrong_choice_when_it_is_made(config, words):
 
 
 def written(value):
-    """A default as docs/recipes.md writes it."""
+    """A default as docs/recipes.md and docs/recipes_CN.md write it."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else \
         re.sub("e-0", "e-", f"{value:g}") if isinstance(value, float) else str(value) or "FILE"
 
 
+@pytest.mark.parametrize("page", ["recipes.md", "recipes_CN.md"])
 @pytest.mark.parametrize("table", [AUGMENTATIONS, MIXING, OPTIMIZERS, SCHEDULES, TRAINABLE, DISTILLATIONS],
                          ids=["augment", "mixing", "optimizer", "schedule", "trainable", "distillation"])
-def test_the_page_on_recipes_names_every_choice_with_its_options(table):
-    page = (pathlib.Path(__file__).parents[1] / "docs/recipes.md").read_text(encoding="utf-8")
+def test_the_page_on_recipes_names_every_choice_with_its_options(table, page):
+    text = (pathlib.Path(__file__).parents[1] / "docs" / page).read_text(encoding="utf-8").replace("、", ", ")
     for name, function in table.items():
         options = [part for part in inspect.signature(function).parameters.values() if part.kind is part.KEYWORD_ONLY]
         expected = ", ".join(f"`{part.name}` {written(part.default)}" for part in options)
-        found = re.search(rf"^\| `{name}` \| (.*?) \|", page, re.MULTILINE)
+        found = re.search(rf"^\| `{name}` \| (.*?) \|", text, re.MULTILINE)
         assert found and found[1].strip(" |").startswith(expected), (name, expected)
