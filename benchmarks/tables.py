@@ -15,8 +15,8 @@ BACKENDS = {"mindvit": "mindspore", "onnxruntime": "onnxruntime", "openvino": "o
             "openvino_bfloat16": "openvino, bfloat16"}
 NETWORKS = ("mindvit", "timm", "tutorial")
 LIBRARIES = ("mindvit", "pytorch")
-PAGES = ("benchmarks/README.md", "docs/results.md", "docs/results_CN.md", "docs/scaling.md", "docs/export.md",
-         "docs/export_CN.md")
+PAGES = ("benchmarks/README.md", "docs/results.md", "docs/results_CN.md", "docs/scaling.md",
+         "docs/scaling_CN.md", "docs/export.md", "docs/export_CN.md")
 HEADERS = ("mindvit", "timm {timm}, eager PyTorch {torch}", "tutorial", "mindvit is x of timm", "of tutorial")
 # Bars of the picture: what to read, its words, and the networks.
 BARS = ((("throughput", "forward", 8), "forward, 8 images at a time",
