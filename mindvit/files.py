@@ -232,7 +232,7 @@ def check_json(path, key):
             begun = file.read(1)
             try:
                 found = json.loads(begun + file.read()) if begun in (b"[", b"{") else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 found = None
         if not all(isinstance(each, dict) and key in each for each in (found if isinstance(found, list) else [found])):
             raise FileExistsError(f"{path} is there already, and only an earlier result of the same command is "

@@ -49,7 +49,8 @@ def test_what_a_user_has_is_not_replaced(digit_folder, capsys):
     for name in ("mine.png", "data/val/0/1.png"):
         Image.fromarray(np.full((28, 28), 90, np.uint8)).save(name)
     mindvit.save_weights(mindvit.ViT(**TINY), "mine.ckpt")
-    for name, text in {"dict": '{"images": 3}', "list": '[{"path": "a"}, 7]', "open": '[{"path":', "text": "a"}.items():
+    for name, text in {"dict": '{"images": 3}', "list": '[{"path": "a"}, 7]', "open": '[{"path":', "deep": "[" * 10**5,
+                       "text": "a"}.items():
         pathlib.Path(f"{name}.json").write_text(text)
     mine = {name: pathlib.Path(name).read_bytes() for name in os.listdir() if os.path.isfile(name)}
     commands = {"predict": ["mine.png"], "attention": ["mine.png", "--steps", "0"],
