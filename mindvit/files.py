@@ -23,10 +23,11 @@ StrPath = str | os.PathLike[str]  # what `open` takes for a file or folder
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # a folder may be shared with others
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, kept: str = "") -> str:
     """Text with all spelled out that would not stay in its line, or would tell a terminal to do something, as a line
-    break or an escape in a file's name."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    break or an escape in a file's name; but for the characters in `kept`."""
+    return "".join(char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
+                   for char in text)
 
 
 @functools.cache  # what dies while this process runs is for the next

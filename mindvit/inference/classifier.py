@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from mindvit.attention.faithfulness import softmax
 from mindvit.config import ClassifyJob
 from mindvit.data import prepare_image
 from mindvit.exporting.backends import backend_device, open_backend
@@ -63,8 +64,6 @@ def open_classifier(job: ClassifyJob, mode: str | None = None) -> Classifier:
 
 def most_likely(logits: np.ndarray, names: list[str], top_k: int) -> list[dict[str, int | str | float]]:
     """The predictions of one image, best first: list of `index`, `label` and `probability`."""
-    logits = logits.astype(np.float64)
-    probabilities = np.exp(logits - logits.max())
-    probabilities /= probabilities.sum()
+    probabilities = softmax(logits[None])[0]
     best = np.argsort(-logits, kind="stable")[:top_k]
     return [{"index": int(i), "label": names[i], "probability": float(probabilities[i])} for i in best]

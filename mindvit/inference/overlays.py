@@ -13,9 +13,9 @@ from mindvit.attention.methods import METHODS, head_maps, saliency_map
 from mindvit.choices import Choice, name_of
 from mindvit.config import AttentionJob, check_job
 from mindvit.data.transforms import opened
-from mindvit.files import claimed, one_line, replacing, save_image, write_json
+from mindvit.files import claimed, numbered, one_line, replacing, save_image, write_json
 from mindvit.inference.classifier import most_likely, open_classifier
-from mindvit.inference.prediction import copy_names, image_files, stems
+from mindvit.inference.prediction import copy_names, image_files, stem_of
 from mindvit.preprocessing import seen_part
 from mindvit.visualize.figure7 import save_figure7
 from mindvit.visualize.overlay import overlay, save_sheet
@@ -72,7 +72,7 @@ def measured(classifier, image, maps, target, steps):
 
 def free_pages(folder, name, ends):
     """Paths of an image's page, beside which there is nothing with these ends of its other outputs."""
-    pages = (folder / f"{stem}.png" for stem in stems(name))
+    pages = numbered(folder / stem_of(name), ".png")
     return (page for page in pages if not any(page.with_name(f"{page.stem}{end}").exists() for end in ends))
 
 
@@ -205,7 +205,7 @@ def draw_attention(job: AttentionJob) -> list[dict]:
     if job.json:
         write_json(records, job.json)
     if distances:
-        with claimed(free_pages(pathlib.Path(job.out), "figure7", [])) as figure:
+        with claimed(numbered(pathlib.Path(job.out, "figure7"), ".png")) as figure:
             save_figure7(classifier.network, np.mean(distances, 0), figure)
         print(f"{figure}: patch filters, position embeddings, and how far each head looks (images: {len(distances)})",
               flush=True)

@@ -1,7 +1,6 @@
 """Prediction: from a PredictJob to annotated copies and one record an image."""
 
 import collections
-import itertools
 import os
 import pathlib
 
@@ -11,7 +10,7 @@ from mindvit.config import PredictJob, check_job
 from mindvit.data import read_dataset
 from mindvit.data.transforms import opened
 from mindvit.device import choose_target
-from mindvit.files import check_json, check_writable, claimed, one_line, write_json
+from mindvit.files import check_json, check_writable, claimed, numbered, one_line, write_json
 from mindvit.inference.classifier import most_likely, open_classifier
 from mindvit.visualize import show_result
 from mindvit.zoo import BROKEN, check_weights
@@ -70,17 +69,16 @@ def in_words(record):
     return f"{one_line(record['path'])}: " + "\n  ".join(lines)
 
 
-def stems(name):
-    """What an image's outputs may be called, without their suffixes: the name, as far as file systems take it, or
-    `image` where nothing of it is UTF-8; or this and a number from 2 on."""
-    name = os.fsencode(name)[:LONGEST_NAME].decode("utf-8", "replace").rstrip("\ufffd") or "image"
-    return itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+def stem_of(name):
+    """What an image's outputs are called, without their suffixes: the name, as far as file systems take it, or `image`
+    where nothing of it is UTF-8."""
+    return os.fsencode(name)[:LONGEST_NAME].decode("utf-8", "replace").rstrip("\ufffd") or "image"
 
 
 def annotated_copy(image, name, predictions, folder):
     """Writes an image with its predictions to a new file in the folder, never over another; returns its path."""
     bars = {f"{p['label']} ({p['index']})": p["probability"] for p in predictions}
-    with claimed(folder / f"{stem}.jpg" for stem in stems(name)) as target:
+    with claimed(numbered(folder / stem_of(name), ".jpg")) as target:
         show_result(np.asarray(image), bars, out_file=target)
     return target
 

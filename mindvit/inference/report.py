@@ -20,7 +20,7 @@ from mindvit.data.images import small_image
 from mindvit.data.transforms import opened
 from mindvit.device import versions
 from mindvit.exporting.backends import what_computes
-from mindvit.files import replacing, sha256
+from mindvit.files import one_line, replacing, sha256
 from mindvit.inference.scores import BINS, calibration, class_scores, wilson
 from mindvit.preprocessing import seen_part
 from mindvit.visualize.overlay import overlay
@@ -91,9 +91,7 @@ def explainer_of(network):
 def text(value):
     """Text for the page: nothing in it is a tag or ends an attribute, and what nobody would see, or what would turn a
     line around, is spelled out."""
-    seen = (char if char.isprintable() or char in JOINERS else char.encode("unicode_escape").decode()
-            for char in str(value))
-    return html.escape("".join(seen))
+    return html.escape(one_line(str(value), JOINERS))
 
 
 def lines(value):
