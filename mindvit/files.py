@@ -236,7 +236,7 @@ def check_json(path, key):
             except (ValueError, RecursionError):
                 found = None
         if not all(isinstance(each, dict) and key in each for each in (found if isinstance(found, list) else [found])):
-            raise FileExistsError(f"{path} is there already, and only an earlier result of the same command is "
+            raise FileExistsError(f"{path} is there already, and only an earlier result of the same kind is "
                                   "replaced; name another file, or remove it")
 
 
